@@ -1,0 +1,147 @@
+"""Equity, open positions and closed trades, read from Freqtrade incrementally."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from typing import Any
+
+from freqtrade.enums import TradingMode
+from freqtrade.persistence import LocalTrade, Trade
+from freqtrade.strategy import IStrategy
+
+from plimsoll.host import internals
+from plimsoll.rules.exposure import OpenPosition, asset_of
+
+LOOK_BACK = timedelta(days=1)
+
+
+class ClosedTrades:
+    """Follow the closed trades in the order they closed, each seen once.
+
+    Offline the list only grows at its end, so an index suffices and the cost does not grow with it. With a database the trades
+    closed since shortly before the last one seen are asked for.
+    """
+
+    def __init__(self) -> None:
+        self._run = internals.run_token()
+        self._index = 0
+        self._seen: dict[int, datetime] = {}
+        self._since: datetime | None = None
+
+    def new(self, now: datetime) -> Iterator[LocalTrade]:
+        """Yield trades closed before ``now``: in a backtest another pair's exit inside this candle is not yet known."""
+        if not internals.is_offline():
+            yield from self._new_in_database()
+            return
+        while self._index < len(self._run):
+            trade = self._run[self._index]
+            if trade.close_date_utc >= now:
+                return
+            self._index += 1
+            yield trade
+
+    def _new_in_database(self) -> Iterator[LocalTrade]:
+        since = None if self._since is None else self._since - LOOK_BACK
+        trades = Trade.get_trades_proxy(is_open=False, close_date=since)
+        for trade in sorted(trades, key=lambda t: (t.close_date_utc, t.id)):
+            if trade.id in self._seen:
+                continue
+            self._seen[trade.id] = trade.close_date_utc
+            self._since = max(trade.close_date_utc, self._since or trade.close_date_utc)
+            yield trade
+        if since is not None:
+            self._seen = {key: closed for key, closed in self._seen.items() if closed >= since}
+
+
+class RecentReturns:
+    """Keep the returns on notional of the last closed trades, and count how often they changed."""
+
+    def __init__(self, window: int) -> None:
+        self.values: deque[float] = deque(maxlen=window)
+        self.version = 0
+
+    def add(self, trade: LocalTrade) -> None:
+        if trade.close_profit is not None:
+            # close_profit is on margin; the rules speak of notional.
+            self.values.append(trade.close_profit / (trade.leverage or 1.0))
+            self.version += 1
+
+
+def unrealised_profit(trade: LocalTrade, rate: float) -> float:
+    """Return a position's open profit, fees of both ways and funding included, as ``Trade.calculate_profit`` does."""
+    value = trade.amount * rate
+    fee = value * (trade.fee_close or 0.0)
+    funding = trade.funding_fees or 0.0
+    if trade.is_short:
+        return trade.open_trade_value - (value + fee - funding)
+    return value - fee + funding - trade.open_trade_value
+
+
+def loss_at_stop(trade: LocalTrade, slippage: float) -> float:
+    """Return what an open position still loses if it exits at its present stop, fees and slippage included; at least 0."""
+    stop, amount = trade.stop_loss, trade.amount
+    if not stop or not amount:
+        return trade.stake_amount
+    fee_close = trade.fee_close or 0.0
+    opened = amount * trade.open_rate
+    closed = amount * stop
+    moved = closed - opened if trade.is_short else opened - closed
+    return max(0.0, moved + opened * (trade.fee_open or 0.0) + closed * (fee_close + slippage))
+
+
+class Book:
+    """Value the account: the wallet's total plus the open profit that Freqtrade's wallets leave out."""
+
+    def __init__(self, strategy: IStrategy, slippage: float) -> None:
+        self._strategy = strategy
+        self._slippage = slippage
+
+    def trades(self) -> list[LocalTrade]:
+        """Return the open trades."""
+        return Trade.get_trades_proxy(is_open=True)
+
+    def positions(
+        self, pending_risk: Callable[[LocalTrade], float | None], *, without: int | None = None
+    ) -> list[OpenPosition]:
+        """Return the open trades as positions; one whose entry is not filled yet counts in full, at its planned risk."""
+        found = []
+        for trade in self.trades():
+            if trade.id == without:
+                continue
+            filled = trade.amount > 0.0 and trade.has_open_position
+            margin = trade.stake_amount
+            notional = trade.amount * trade.open_rate if filled else margin * (trade.leverage or 1.0)
+            risk = loss_at_stop(trade, self._slippage) if filled else pending_risk(trade)
+            found.append(
+                OpenPosition(
+                    pair=trade.pair,
+                    asset=asset_of(trade.pair),
+                    side="short" if trade.is_short else "long",
+                    margin=margin,
+                    notional=notional,
+                    risk=margin if risk is None else risk,
+                )
+            )
+        return found
+
+    def equity(self, last_rate: Callable[[str], float | None]) -> float | None:
+        """Return equity in stake currency; None where a position cannot be valued."""
+        config: Any = self._strategy.config
+        wallets = self._strategy.wallets
+        if wallets is None:
+            return None
+        total = float(wallets.get_total(config["stake_currency"]))
+        spot = config.get("trading_mode", TradingMode.SPOT) == TradingMode.SPOT
+        for trade in self.trades():
+            if not trade.has_open_position:
+                continue
+            rate = last_rate(trade.pair)
+            if rate is None:
+                return None
+            total += unrealised_profit(trade, rate)
+            if spot:
+                # Bought coins have left the stake currency's total.
+                total += trade.stake_amount
+        return total

@@ -1,0 +1,124 @@
+"""Risk inputs per pair from closed 1h candles: prepared once as plain arrays, looked up by time in the callbacks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from pandas import DataFrame
+
+from plimsoll.rules.stops import average_true_range
+from plimsoll.rules.volatility import blended_volatility, daily_close_volatility, normal_daily_range
+from plimsoll.settings import Settings
+
+HOUR = 3600
+REQUIRED_HOURS = 745  # 720 squared returns and 24 more hours of warm-up for the fast leg
+STALE_AFTER = 2 * HOUR
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Hold what the candles said when the last one closed; NaN is unknown. Volatility and range are per day, ratios."""
+
+    closed_at: int
+    close: float
+    atr: float
+    sigma_day: float
+    daily_range: float
+
+
+@dataclass(frozen=True, slots=True)
+class HourlyCandles:
+    """Hold one pair's series, a value per closed 1h candle; ``times`` are opening times, epoch seconds, ascending."""
+
+    times: IntArray
+    close: FloatArray
+    atr: FloatArray
+    sigma_day: FloatArray
+    daily_range: FloatArray
+
+    def at(self, now: int) -> Reading | None:
+        """Return the reading of the last candle closed at ``now``; none where there is no such candle or it is stale."""
+        index = int(self.times.searchsorted(now - HOUR, side="right")) - 1
+        if index < 0:
+            return None
+        closed_at = int(self.times[index]) + HOUR
+        if now - closed_at >= STALE_AFTER:
+            return None
+        return Reading(
+            closed_at,
+            float(self.close[index]),
+            float(self.atr[index]),
+            float(self.sigma_day[index]),
+            float(self.daily_range[index]),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """Hold a plain causal series: a value per closed candle of ``seconds`` length, looked up by closing time."""
+
+    times: IntArray
+    values: FloatArray
+    seconds: int
+
+    def at(self, now: int, stale_after: int) -> float | None:
+        """Return the value of the last candle closed at ``now``, none where it is missing or older than ``stale_after``."""
+        index = int(self.times.searchsorted(now - self.seconds, side="right")) - 1
+        if index < 0 or now - int(self.times[index]) - self.seconds >= stale_after:
+            return None
+        return float(self.values[index])
+
+
+def epoch_seconds(frame: DataFrame) -> IntArray:
+    """Return the dates of a frame as epoch seconds, whatever their resolution."""
+    return frame["date"].to_numpy(dtype="datetime64[s]").astype(np.int64)
+
+
+def hourly(frame: DataFrame, settings: Settings) -> HourlyCandles:
+    """Compute the risk inputs of one pair from its 1h candles (columns date, open, high, low, close)."""
+    high, low, close = (frame[name].to_numpy(dtype=np.float64, copy=True) for name in ("high", "low", "close"))
+    volatility = settings.volatility
+    if volatility.method == "daily":
+        sigma = daily_close_volatility(close)
+    else:
+        sigma = blended_volatility(
+            close,
+            half_life_hours=volatility.half_life_hours,
+            window_hours=volatility.window_hours,
+            mode=volatility.mode,
+        )
+    return HourlyCandles(
+        times=epoch_seconds(frame),
+        close=close,
+        atr=average_true_range(high, low, close, period=settings.stop.atr_period),
+        sigma_day=sigma,
+        daily_range=normal_daily_range(high, low, close),
+    )
+
+
+def closes(frame: DataFrame, seconds: int) -> Series:
+    """Keep the closes of the strategy's own timeframe, which value open positions."""
+    return Series(epoch_seconds(frame), frame["close"].to_numpy(dtype=np.float64, copy=True), seconds)
+
+
+def funding_per_day(frame: DataFrame, *, days: int = 3) -> Series:
+    """Forecast funding per day as the mean of the last days' settlements, whatever their interval.
+
+    Settlement times carry jitter of milliseconds in downloaded files, hence the rounding to the hour. A sum needs the full
+    window; before that the value is NaN, which is unknown.
+    """
+    times = (epoch_seconds(frame) + HOUR // 2) // HOUR * HOUR
+    # Freqtrade 2026.9 loads the rate as `funding_rate`, earlier releases and live candles as `open`.
+    column = "funding_rate" if "funding_rate" in frame else "open"
+    rates = frame[column].to_numpy(dtype=np.float64, copy=True)
+    total = np.concatenate(([0.0], np.cumsum(rates)))
+    first = times.searchsorted(times - days * 24 * HOUR, side="right")
+    per_day = (total[1:] - total[first]) / days
+    if len(times):
+        per_day[times < times[0] + (days * 24 - 8) * HOUR] = np.nan
+    return Series(times, per_day, 0)

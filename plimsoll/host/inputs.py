@@ -1,0 +1,193 @@
+"""What the plan needs to know of a pair's market: volatility, ATR, funding, fee, tiers, last rate."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from freqtrade.enums import TradingMode
+from freqtrade.exceptions import OperationalException
+from freqtrade.exchange import timeframe_to_seconds
+from freqtrade.strategy import IStrategy
+from pandas import DataFrame
+
+from plimsoll.host import internals, sources
+from plimsoll.host.boundary import Complaints
+from plimsoll.host.candles import (
+    HOUR,
+    REQUIRED_HOURS,
+    HourlyCandles,
+    Reading,
+    Series,
+    closes,
+    funding_per_day,
+    hourly,
+)
+from plimsoll.plan import Market
+from plimsoll.rules.liquidation import MaintenanceTier
+from plimsoll.settings import Settings
+
+SETTLEMENTS_PER_DAY = 3.0
+FUNDING_STALE_AFTER = 2 * 24 * HOUR
+
+
+class Inputs:
+    """Keep each pair's series, computed when Freqtrade analyses the pair, and answer for a moment in time."""
+
+    def __init__(self, strategy: IStrategy, settings: Settings, complaints: Complaints) -> None:
+        self._strategy = strategy
+        self._settings = settings
+        self._complaints = complaints
+        self._hourly: dict[str, HourlyCandles] = {}
+        self._closes: dict[str, Series] = {}
+        self._funding: dict[str, Series] = {}
+        self._tiers: dict[str, tuple[MaintenanceTier, ...]] = {}
+        self._fees: dict[str, float] = {}
+
+    @property
+    def spot(self) -> bool:
+        return bool(self._strategy.config.get("trading_mode", TradingMode.SPOT) == TradingMode.SPOT)
+
+    @property
+    def _wants_funding(self) -> bool:
+        return not self.spot and "funding" not in self._settings.off
+
+    def required_startup(self) -> int:
+        """Return how many candles of the strategy's timeframe Freqtrade has to load.
+
+        A 1h strategy's own candles are the risk inputs. Another's come as informative candles, of which a trading bot loads as
+        many as of the strategy's; offline they are read from the files, whatever the start-up count.
+        """
+        hourly_strategy = timeframe_to_seconds(self._strategy.timeframe) == HOUR
+        if hourly_strategy or internals.is_live_or_dry(self._strategy.config):
+            return REQUIRED_HOURS
+        return 0
+
+    def informative_pairs(self) -> list[Any]:
+        """Return the pairs and timeframes that a trading bot has to keep up to date for us."""
+        strategy = self._strategy
+        if strategy.dp is None or not internals.is_live_or_dry(strategy.config):
+            return []
+        found: list[Any] = []
+        for pair in strategy.dp.current_whitelist():
+            if timeframe_to_seconds(strategy.timeframe) != HOUR:
+                found.append((pair, "1h"))
+            if self._wants_funding:
+                found.append((pair, sources.funding_timeframe(strategy), "funding_rate"))
+        return found
+
+    def prepare(self, pair: str, frame: DataFrame) -> None:
+        """Compute a pair's series from untouched candles of the strategy's timeframe.
+
+        :raises OperationalException: offline, where candles or funding are missing: better no backtest than a neutral number.
+        """
+        seconds = timeframe_to_seconds(self._strategy.timeframe)
+        hours = frame if seconds == HOUR else sources.hourly_frame(self._strategy, pair)
+        if hours.empty:
+            self._hourly.pop(pair, None)
+            timeframes = f"{self._strategy.timeframe} 1h"
+            self._missing(
+                pair,
+                f"there are no 1h candles of {pair}; stops and sizes need 31 days of them."
+                f" Get them: freqtrade download-data --timeframes {timeframes}",
+            )
+            return
+        self._hourly[pair] = hourly(hours, self._settings)
+        self._closes[pair] = closes(frame, seconds) if seconds <= HOUR else closes(hours, HOUR)
+        if self._wants_funding:
+            self._prepare_funding(pair)
+
+    def _prepare_funding(self, pair: str) -> None:
+        frame = sources.funding_frame(self._strategy, pair)
+        if not frame.empty:
+            self._funding[pair] = funding_per_day(frame)
+        elif self._strategy.config.get("futures_funding_rate") is None:
+            self._missing(
+                pair,
+                f"there are no funding rates of {pair}; Freqtrade would take them as 0. Get them: freqtrade download-data"
+                ' --trading-mode futures, or state futures_funding_rate in the config, or plimsoll: {"off": ["funding"]}',
+            )
+
+    def _missing(self, pair: str, message: str) -> None:
+        if not internals.is_live_or_dry(self._strategy.config):
+            raise OperationalException(f"Plimsoll: {message}")
+        self._complaints.about(f"data {pair}", message)
+
+    def reading(self, pair: str, now: int) -> Reading | None:
+        """Return what the pair's 1h candles said last; none where they are missing or stale."""
+        series = self._hourly.get(pair)
+        return None if series is None else series.at(now)
+
+    def market(self, pair: str, now: int, exchange_maximum: float) -> Market:
+        """Return the plan's view of a pair; what is not known is NaN."""
+        reading = self.reading(pair, now)
+        nan = math.nan
+        return Market(
+            atr=reading.atr if reading else nan,
+            sigma_day=reading.sigma_day if reading else nan,
+            daily_range=reading.daily_range if reading else nan,
+            fee=self.fee(pair),
+            exchange_maximum=exchange_maximum,
+            liquidation_buffer=self.buffer(),
+            tiers=None if self.spot else self.tiers(pair),
+            funding_per_day=self._expected_funding(pair, now) if self._wants_funding else 0.0,
+        )
+
+    def last_rate(self, pair: str, now: int) -> float | None:
+        """Return the close that values an open position; none where it is missing or stale."""
+        series = self._closes.get(pair)
+        if series is None:
+            return None
+        rate = series.at(now, max(2 * HOUR, 3 * series.seconds))
+        return rate if rate is not None and math.isfinite(rate) and rate > 0.0 else None
+
+    def tiers(self, pair: str) -> tuple[MaintenanceTier, ...]:
+        """Return a pair's maintenance tiers, read once."""
+        known = self._tiers.get(pair, ())
+        if not known:
+            exchange = internals.exchange_of(self._strategy)
+            raw = internals.leverage_tiers_of(exchange, pair) if exchange is not None else []
+            known = self._tiers[pair] = tuple(
+                MaintenanceTier(
+                    min_notional=float(tier["minNotional"]),
+                    max_notional=float(tier["maxNotional"] or math.inf),
+                    mmr=float(tier["maintenanceMarginRate"]),
+                    maintenance_amount=float(tier["maintAmt"] or 0.0),
+                    max_leverage=tier.get("maxLeverage"),
+                )
+                for tier in raw
+            )
+        return known
+
+    def fee(self, pair: str) -> float:
+        """Return the fee of one way: the config's, else the dearer of the pair's taker and maker fees, as backtests take it."""
+        known = self._fees.get(pair)
+        if known is None:
+            fee = self._strategy.config.get("fee")
+            if fee is None:
+                exchange = internals.exchange_of(self._strategy)
+                market = exchange.markets.get(pair, {}) if exchange is not None else {}
+                offered = [x for x in (market.get("taker"), market.get("maker")) if x is not None]
+                fee = max(offered) if offered else math.nan
+            known = self._fees[pair] = float(fee)
+        return known
+
+    def buffer(self) -> float:
+        """Return the share of the way to liquidation that Freqtrade keeps as a buffer."""
+        return float(self._strategy.config.get("liquidation_buffer", 0.05))
+
+    def minimum_stake(self, pair: str, rate: float, leverage: float) -> float | None:
+        """Return the exchange's minimum for an addition; backtests offer one that leaves leverage out."""
+        exchange = internals.exchange_of(self._strategy)
+        if exchange is None:
+            return None
+        found = exchange.get_min_pair_stake_amount(pair, rate, 0.0, leverage=leverage)
+        return None if found is None else float(found)
+
+    def _expected_funding(self, pair: str, now: int) -> float:
+        series = self._funding.get(pair)
+        if series is None:
+            constant = self._strategy.config.get("futures_funding_rate")
+            return math.nan if constant is None else float(constant) * SETTLEMENTS_PER_DAY
+        value = series.at(now, FUNDING_STALE_AFTER)
+        return math.nan if value is None else value

@@ -1,0 +1,56 @@
+"""Every reach into a private part of Freqtrade, each with the reason; ``tests/unit/test_internals.py`` fails when one moves."""
+
+from __future__ import annotations
+
+from inspect import getfullargspec
+from typing import Any
+
+from freqtrade.enums import RunMode
+from freqtrade.persistence import LocalTrade, Trade
+from freqtrade.strategy import IStrategy
+
+
+def exchange_of(strategy: IStrategy) -> Any | None:
+    """Return the exchange object; DataProvider offers market data but neither leverage tiers nor the liquidation price."""
+    return getattr(getattr(strategy, "dp", None), "_exchange", None)
+
+
+def leverage_tiers_of(exchange: Any, pair: str) -> list[dict[str, Any]]:
+    """Return the pair's tiers; the public lookup answers for one notional at a time and raises where a pair has none."""
+    return list(exchange._leverage_tiers.get(pair, ()))
+
+
+def is_offline() -> bool:
+    """Tell whether trades live in memory: runmode does not say so (lookahead-analysis runs as ``util_no_exchange``)."""
+    return not Trade.use_db
+
+
+def run_token() -> list[LocalTrade]:
+    """Return the list of closed trades of this backtest; each run starts a new one, the only sign of a fresh run."""
+    return LocalTrade.bt_trades
+
+
+def is_live_or_dry(config: Any) -> bool:
+    """Tell whether the bot trades, live or dry, from the config alone (usable before a database exists)."""
+    return config.get("runmode") in (RunMode.LIVE, RunMode.DRY_RUN)
+
+
+def own_class_attribute(strategy: IStrategy, after: type, name: str) -> Any:
+    """Look up ``name`` past class ``after`` in the MRO, as ``super()`` would, without binding it."""
+    mro = type(strategy).__mro__
+    for cls in mro[mro.index(after) + 1 :]:
+        if name in cls.__dict__:
+            return cls.__dict__[name]
+    return None
+
+
+def has_own(strategy: IStrategy, after: type, name: str) -> bool:
+    """Tell whether the strategy itself defines a callback, past class ``after``."""
+    found = own_class_attribute(strategy, after, name)
+    return found is not None and found is not IStrategy.__dict__.get(name)
+
+
+def own_takes_after_fill(strategy: IStrategy, after: type) -> bool:
+    """Tell whether the strategy's custom_stoploss takes ``after_fill`` the only way Freqtrade recognises: positionally."""
+    function = own_class_attribute(strategy, after, "custom_stoploss")
+    return "after_fill" in getfullargspec(function).args

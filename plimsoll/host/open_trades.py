@@ -1,0 +1,226 @@
+"""Open trades: their plans, their stops, additions to them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from datetime import datetime
+
+from freqtrade.persistence import LocalTrade
+from freqtrade.strategy import IStrategy
+
+from plimsoll.host import internals
+from plimsoll.host.account import Book, loss_at_stop
+from plimsoll.host.boundary import Unusable
+from plimsoll.host.inputs import Inputs
+from plimsoll.host.runlog import RunLog, TradePlan
+from plimsoll.plan import Account, Signal, make_plan
+from plimsoll.rules import stops
+from plimsoll.rules.answer import Answer, Side
+from plimsoll.rules.liquidation import liquidation_price
+from plimsoll.rules.sizing import loss_at_stop_ratio
+from plimsoll.settings import Settings
+
+TRADE_DATA = "plimsoll-plan"
+FUNDING_WORTH_A_LOOK = 0.01  # of margin: less cannot move liquidation to the stop
+
+
+class OpenTrades:
+    """Keep each open trade's plan and say where its stop has to be."""
+
+    def __init__(
+        self, strategy: IStrategy, settings: Settings, inputs: Inputs, book: Book, run: Callable[[], RunLog]
+    ) -> None:
+        self.stop_due: set[int] = set()  # trades whose stop Freqtrade shall ask for
+        self._strategy = strategy
+        self._settings = settings
+        self._inputs = inputs
+        self._book = book
+        self._run = run
+
+    def filled(self, trade: LocalTrade) -> None:
+        """Tie the plan to the trade its entry opened, take R from what was really filled, and have the stop asked for."""
+        run = self._run()
+        plan = self.plan_of(trade) or self._new_plan(trade)
+        if trade.nr_of_successful_entries <= 1:
+            plan.risk = trade.amount * trade.open_rate * plan.loss_at_stop_ratio
+        else:
+            plan.risk = max(plan.risk, loss_at_stop(trade, self._settings.risk.slippage))
+        run.trades[trade.id] = plan
+        self.stop_due.add(trade.id)
+        if not internals.is_offline():
+            trade.set_custom_data(TRADE_DATA, plan.as_data())
+
+    def plan_of(self, trade: LocalTrade) -> TradePlan | None:
+        """Return the plan a trade was opened with, from memory or, after a restart, from Freqtrade's database."""
+        run = self._run()
+        known = run.trades.get(trade.id)
+        if known is None and not internals.is_offline():
+            stored = trade.get_custom_data(TRADE_DATA)
+            if stored is not None:
+                known = run.trades[trade.id] = TradePlan(**stored)
+        return known
+
+    def _new_plan(self, trade: LocalTrade) -> TradePlan:
+        pending = self._run().pending.get((trade.pair, _side(trade)))
+        if pending is not None and pending.granted:
+            return TradePlan(
+                pending.stop_price_ratio, pending.loss_at_stop_ratio, pending.risk, float(pending.leverage)
+            )
+        # Opened around us, before Plimsoll or by hand: it gets the stop that a plan would have given it.
+        reading = self._inputs.reading(trade.pair, int(trade.date_last_filled_utc.timestamp()))
+        stop = stops.atr_stop(
+            atr=math.nan if reading is None else reading.atr,
+            rate=trade.open_rate,
+            multiple=self._settings.stop.atr_multiple,
+            own_stop_price_ratio=abs(self._strategy.stoploss) / trade.leverage,
+        )
+        if stop.value is None or stop.blocks:
+            raise Unusable(stop.reason)
+        ratio = self._loss_ratio(trade, stop.value)
+        return TradePlan(stop.value, ratio, trade.amount * trade.open_rate * ratio, trade.leverage)
+
+    def _loss_ratio(self, trade: LocalTrade, distance: float) -> float:
+        return loss_at_stop_ratio(
+            side=_side(trade),
+            stop_price_ratio=distance,
+            fee_open=trade.fee_open or 0.0,
+            fee_close=trade.fee_close or 0.0,
+            slippage=self._settings.risk.slippage,
+        )
+
+    # -- Stops ---------------------------------------------------------------------------------------------------------
+
+    def stop_price(self, trade: LocalTrade) -> float | None:
+        """Return where a trade's stop has to be at least: as planned, and inside liquidation with the funding paid so far."""
+        plan = self.plan_of(trade)
+        if plan is None:
+            self.filled(trade)
+            plan = self._run().trades[trade.id]
+        if trade.nr_of_successful_entries <= 1 and trade.nr_of_successful_exits == 0:
+            wanted = stops.stop_price(
+                side=_side(trade), rate=trade.open_rate, stop_price_ratio=plan.stop_price_ratio
+            )
+        else:
+            # After an addition or a partial exit the stop stays where it is, unless liquidation came nearer.
+            wanted = trade.stop_loss
+        liquidation = self.liquidation(trade)
+        if liquidation is None:
+            return wanted
+        return stops.tighten_inside(
+            side=_side(trade),
+            stop_price=wanted,
+            open_rate=trade.open_rate,
+            liquidation_price=liquidation,
+            hard_ratio=self._settings.leverage.hard_stop_to_liquidation,
+        )
+
+    def liquidation(self, trade: LocalTrade) -> float | None:
+        """Return the nearer of Freqtrade's liquidation price and ours: true tier of the notional, funding paid deducted."""
+        if self._inputs.spot or not trade.has_open_position:
+            return None
+        ours = liquidation_price(
+            side=_side(trade),
+            open_rate=trade.open_rate,
+            amount=trade.amount,
+            margin=trade.stake_amount,
+            tiers=self._inputs.tiers(trade.pair),
+            extra=min(0.0, trade.funding_fees or 0.0),
+            buffer=self._inputs.buffer(),
+        )
+        known = [x for x in (ours, trade.liquidation_price) if x is not None and math.isfinite(x) and x > 0.0]
+        if not known:
+            return None
+        return min(known) if trade.is_short else max(known)
+
+    def freqtrade_stop(
+        self, trade: LocalTrade, own: float | None, wanted: float | None, current_rate: float, after_fill: bool
+    ) -> float | None:
+        """Return what custom_stoploss has to answer: the tightest of ours, the strategy's and the stop that stands.
+
+        :param own: the strategy's answer, a ratio on margin at ``current_rate``.
+        :param wanted: our stop price.
+        """
+        if wanted is None and not after_fill:
+            return own  # Freqtrade itself only tightens outside of after_fill
+        side = _side(trade)
+        candidates = [trade.stop_loss] if trade.stop_loss else []
+        standing = trade.stop_loss or None
+        if wanted is not None and wanted > 0.0:
+            candidates.append(wanted)
+        if own:
+            way = current_rate * abs(own) / trade.leverage
+            candidates.append(current_rate + way if trade.is_short else current_rate - way)
+        if not candidates:
+            return None
+        tightest = min(candidates) if trade.is_short else max(candidates)
+        if tightest == standing:
+            return None
+        return stops.stop_ratio_for_freqtrade(
+            stop_price=tightest, current_rate=current_rate, side=side, leverage=trade.leverage
+        )
+
+    def review(self) -> None:
+        """Have the stop asked for where funding paid eats into the way to liquidation; forget trades that closed."""
+        trades = self._book.trades()
+        if self.stop_due:
+            self.stop_due.intersection_update({trade.id for trade in trades})
+        for trade in trades:
+            if (trade.funding_fees or 0.0) < -FUNDING_WORTH_A_LOOK * trade.stake_amount:
+                self.stop_due.add(trade.id)
+
+    def target_ratio(self, trade: LocalTrade) -> float | None:
+        """Return the profit on margin at which ``take_profit_r`` closes a trade; None without a target."""
+        multiple = self._settings.reward_risk.take_profit_r
+        plan = self.plan_of(trade)
+        if multiple is None or plan is None:
+            return None
+        return multiple * plan.loss_at_stop_ratio * trade.leverage
+
+    # -- Additions -----------------------------------------------------------------------------------------------------
+
+    def addition(
+        self,
+        trade: LocalTrade,
+        asked: float,
+        *,
+        now: datetime,
+        rate: float,
+        profit: float,
+        gates: Iterable[Answer],
+        account: Callable[[int], Account],
+    ) -> float:
+        """Return the margin that may be added so that the whole position still satisfies every limit and its R.
+
+        :param asked: margin the strategy wants to add. :param profit: the position's profit ratio at ``rate``.
+        :param account: the account without the trade of an id. :raises Unusable: with the reason of a refusal.
+        """
+        if profit < 0.0 and not self._settings.exposure.add_to_losers:
+            raise Unusable("the position is losing and exposure.add_to_losers is off")
+        distance = (trade.stop_loss - rate if trade.is_short else rate - trade.stop_loss) / rate
+        if not trade.stop_loss or not distance > 0.0:
+            raise Unusable("the stop is at or through the price")
+        signal = Signal(
+            time=int(now.timestamp()),
+            pair=trade.pair,
+            side=_side(trade),
+            rate=rate,
+            own_stop_margin_ratio=distance * trade.leverage,
+            fixed_leverage=trade.leverage,
+        )
+        market = self._inputs.market(trade.pair, signal.time, trade.leverage)
+        whole = make_plan(signal, market, account(trade.id), self._settings, gates)
+        if not whole.granted:
+            raise Unusable(whole.refusal or "refused")
+        # The stop stays where it is, so R is measured to it, even where the plan would place it nearer.
+        by_risk = (whole.risk - loss_at_stop(trade, self._settings.risk.slippage)) / self._loss_ratio(trade, distance)
+        by_notional = whole.notional - trade.amount * rate
+        margin = min(asked, by_risk / trade.leverage, by_notional / trade.leverage)
+        minimum = self._inputs.minimum_stake(trade.pair, rate, trade.leverage)
+        if not margin > 0.0 or (minimum is not None and margin < minimum):
+            raise Unusable(f"the position already uses its limits ({whole.bound_size})")
+        return margin
+
+
+def _side(trade: LocalTrade) -> Side:
+    return "short" if trade.is_short else "long"
