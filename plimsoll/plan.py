@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from plimsoll.rules import exposure, funding, leverage, liquidation, stops
+from plimsoll.rules import exposure, funding, leverage, stops
 from plimsoll.rules.answer import Answer, Kind, Outcome, Side, gate, is_positive, limit, unknown
 from plimsoll.rules.exposure import OpenPosition
 from plimsoll.rules.heat import heat_limit
@@ -225,7 +225,7 @@ def _leverage_limits(signal: Signal, market: Market, settings: Settings, sized: 
             buffer=market.liquidation_buffer,
             cap=s.cap,
         ),
-        liquidation.leverage_from_liquidation(
+        leverage.leverage_from_liquidation(
             side=signal.side,
             tiers=market.tiers,
             notional=notional,
@@ -292,7 +292,7 @@ def _notional_limits(
             loss_at_stop_ratio=loss_ratio,
             cold_start_risk=settings.kelly.cold_start_risk,
             floor_risk=settings.kelly.floor_risk,
-            open_trades=len(positions) + 1,
+            open_trades=len(positions),
             correlation=account.correlation,
         )
     if "exposure" not in off:

@@ -56,17 +56,18 @@ class ClosedTrades:
 
 
 class RecentReturns:
-    """Keep the returns on notional of the last closed trades, and count how often they changed."""
+    """Keep the returns on notional of the last closed trades."""
 
     def __init__(self, window: int) -> None:
         self.values: deque[float] = deque(maxlen=window)
-        self.version = 0
 
-    def add(self, trade: LocalTrade) -> None:
-        if trade.close_profit is not None:
-            # close_profit is on margin; the rules speak of notional.
-            self.values.append(trade.close_profit / (trade.leverage or 1.0))
-            self.version += 1
+    def add(self, trade: LocalTrade) -> bool:
+        """Add a trade's return; answer whether it has one."""
+        if trade.close_profit is None:
+            return False
+        # close_profit is on margin; the rules speak of notional.
+        self.values.append(trade.close_profit / (trade.leverage or 1.0))
+        return True
 
 
 def unrealised_profit(trade: LocalTrade, rate: float) -> float:

@@ -18,11 +18,12 @@ from plimsoll.plan import Account, Signal, make_plan
 from plimsoll.rules import stops
 from plimsoll.rules.answer import Answer, Side
 from plimsoll.rules.liquidation import liquidation_price
+from plimsoll.rules.risk_budget_stop import stop_ratio_within_risk
 from plimsoll.rules.sizing import loss_at_stop_ratio
 from plimsoll.settings import Settings
 
 TRADE_DATA = "plimsoll-plan"
-FUNDING_WORTH_A_LOOK = 0.01  # of margin: less cannot move liquidation to the stop
+FUNDING_WORTH_A_MOVE = 0.005  # of R: less does not move the stop
 
 
 class OpenTrades:
@@ -92,28 +93,38 @@ class OpenTrades:
     # -- Stops ---------------------------------------------------------------------------------------------------------
 
     def stop_price(self, trade: LocalTrade) -> float | None:
-        """Return where a trade's stop has to be at least: as planned, and inside liquidation with the funding paid so far."""
+        """Return where a trade's stop has to be at least: as planned, with the funding paid so far inside R and liquidation."""
         plan = self.plan_of(trade)
         if plan is None:
             self.filled(trade)
             plan = self._run().trades[trade.id]
+        plan.funding_counted = paid = -min(0.0, trade.funding_fees or 0.0)
         if trade.nr_of_successful_entries <= 1 and trade.nr_of_successful_exits == 0:
-            wanted = stops.stop_price(
-                side=_side(trade), rate=trade.open_rate, stop_price_ratio=plan.stop_price_ratio
+            opened = trade.amount * trade.open_rate
+            distance = stop_ratio_within_risk(
+                side=_side(trade),
+                stop_price_ratio=plan.stop_price_ratio,
+                risk_ratio=plan.risk / opened,
+                paid_ratio=paid / opened,
+                fee_open=trade.fee_open or 0.0,
+                fee_close=trade.fee_close or 0.0,
+                slippage=self._settings.risk.slippage,
             )
+            wanted = stops.stop_price(side=_side(trade), rate=trade.open_rate, stop_price_ratio=distance)
         else:
             # After an addition or a partial exit the stop stays where it is, unless liquidation came nearer.
             wanted = trade.stop_loss
         liquidation = self.liquidation(trade)
         if liquidation is None:
             return wanted
-        return stops.tighten_inside(
+        inside = stops.tighten_inside(
             side=_side(trade),
             stop_price=wanted,
             open_rate=trade.open_rate,
             liquidation_price=liquidation,
             hard_ratio=self._settings.leverage.hard_stop_to_liquidation,
         )
+        return stops.tighter(_side(trade), wanted, inside)
 
     def liquidation(self, trade: LocalTrade) -> float | None:
         """Return the nearer of Freqtrade's liquidation price and ours: true tier of the notional, funding paid deducted."""
@@ -161,13 +172,17 @@ class OpenTrades:
         )
 
     def review(self) -> None:
-        """Have the stop asked for where funding paid eats into the way to liquidation; forget trades that closed."""
+        """Have the stop asked for where funding was paid, which belongs to R; forget trades that closed."""
         trades = self._book.trades()
         if self.stop_due:
             self.stop_due.intersection_update({trade.id for trade in trades})
+        plans = self._run().trades
         for trade in trades:
-            if (trade.funding_fees or 0.0) < -FUNDING_WORTH_A_LOOK * trade.stake_amount:
-                self.stop_due.add(trade.id)
+            paid = -(trade.funding_fees or 0.0)
+            if paid > 0.0:
+                plan = plans.get(trade.id)
+                if plan is not None and paid - plan.funding_counted > FUNDING_WORTH_A_MOVE * plan.risk:
+                    self.stop_due.add(trade.id)
 
     def target_ratio(self, trade: LocalTrade) -> float | None:
         """Return the profit on margin at which ``take_profit_r`` closes a trade; None without a target."""

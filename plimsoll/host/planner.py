@@ -185,10 +185,13 @@ class Planner:
         self.complaints.about(f"{callback} {pair}", f"entry refused: {error!r}", error)
         if isinstance(error, Unusable):
             self.refuse(pair, side, "strategy", str(error))
-        else:
-            self.run().pending.pop((pair, side), None)
-            if callback == "leverage":
-                self._planned.add((pair, side))
+            return
+        run = self.run()
+        run.pending.pop((pair, side), None)
+        if callback == "leverage":
+            self._planned.add((pair, side))
+        if run.journal is not None:
+            run.journal.record("fault", {"callback": callback, "pair": pair, "side": side, "error": repr(error)})
 
     def addition(self, trade: LocalTrade, asked: float, *, now: datetime, rate: float, profit: float) -> float | None:
         """Lower an addition to what the whole position's limits leave; None refuses it."""

@@ -12,7 +12,7 @@ from plimsoll.host import internals
 from plimsoll.host.account import ClosedTrades, RecentReturns
 from plimsoll.journal import Journal
 from plimsoll.plan import Plan
-from plimsoll.rules.kelly import KellyEstimate, kelly_estimate
+from plimsoll.rules.kelly import KellyEstimate, kelly_estimate, without_growth_after_loss
 from plimsoll.settings import Settings
 
 END_OF_TIME = datetime.max.replace(tzinfo=UTC)
@@ -20,12 +20,13 @@ END_OF_TIME = datetime.max.replace(tzinfo=UTC)
 
 @dataclass(slots=True)
 class TradePlan:
-    """Hold what a trade was opened with: its stop distance on price and its R."""
+    """Hold what a trade was opened with: its stop distance on price, its R, and the funding its stop has made room for."""
 
     stop_price_ratio: float
     loss_at_stop_ratio: float
     risk: float
     leverage: float
+    funding_counted: float = 0.0
 
     def as_data(self) -> dict[str, float]:
         return asdict(self)
@@ -42,30 +43,36 @@ class RunLog:
         self._settings = settings
         self._closed = ClosedTrades()
         self._returns = RecentReturns(settings.kelly.window_trades)
-        self._kelly: tuple[int, KellyEstimate] | None = None
+        self._kelly: KellyEstimate | None = None
         self._last_recorded: dict[tuple[str, str], tuple[Any, ...]] = {}
 
     def collect(self, now: datetime) -> None:
         """Take note of the trades closed before ``now``."""
         for trade in self._closed.new(now):
-            self._returns.add(trade)
+            if self._returns.add(trade):
+                self._estimate_after(self._returns.values[-1])
             plan = self.trades.pop(trade.id, None)
             if self.journal is not None:
                 self.journal.record("outcome", outcome(trade, plan))
 
     def kelly(self) -> KellyEstimate:
-        """Estimate the edge from the closed trades; worked out again only after another one closed."""
-        if self._kelly is None or self._kelly[0] != self._returns.version:
-            k = self._settings.kelly
-            estimate = kelly_estimate(
-                list(self._returns.values),
-                method=k.method,
-                multiple=k.multiple,
-                shrink_trades=k.shrink_trades,
-                min_trades=k.min_trades,
-            )
-            self._kelly = (self._returns.version, estimate)
-        return self._kelly[1]
+        """Return the estimate of the edge after the last closed trade."""
+        if self._kelly is None:
+            self._kelly = self._estimate()
+        return self._kelly
+
+    def _estimate_after(self, last_return: float) -> None:
+        self._kelly = without_growth_after_loss(self._kelly, self._estimate(), last_return)
+
+    def _estimate(self) -> KellyEstimate:
+        k = self._settings.kelly
+        return kelly_estimate(
+            list(self._returns.values),
+            method=k.method,
+            multiple=k.multiple,
+            shrink_trades=k.shrink_trades,
+            min_trades=k.min_trades,
+        )
 
     def record(self, plan: Plan, candle: int) -> None:
         """Journal a plan, once per candle as long as its outcome stays the same: a live bot asks every loop."""

@@ -164,12 +164,14 @@ class Stored:
 
     def to_json(self) -> dict[str, Any]:
         """Return the state as dicts, lists, numbers, strings, booleans and None."""
-        return {name: _write(getattr(self, name)) for name in _hints(type(self))}
+        kind: Any = type(self)
+        return {name: _write(getattr(self, name)) for name in _hints(kind)}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
         """Rebuild the state; raise ValueError on missing, unknown or ill-typed keys: corrupt is not fresh."""
-        hints = _hints(cls)
+        kind: Any = cls
+        hints = _hints(kind)
         if not isinstance(data, Mapping) or set(data) != set(hints):
             keys = sorted(data) if isinstance(data, Mapping) else data
             raise ValueError(f"{cls.__module__} state needs the keys {sorted(hints)}, was {keys!r}")
@@ -256,13 +258,14 @@ class Confirmed:
 def confirm(
     state: Readings, config: ReadingConfig, sample: EquitySample
 ) -> tuple[Readings, Confirmed | None]:
-    """Confirm an equity reading by the median of the last 2N-1, None while equity is unknown.
+    """Confirm an equity reading; None while equity is unknown.
 
-    N-1 bad readings, of whatever size and wherever they fall, leave the median within the good ones; N
-    equal readings in a row move it, so a genuine crash counts after N. A reading that is missing, not
-    finite or not above zero changes nothing. A deposit buys units at the value before the move, a
-    withdrawal sells them after it, so the move is measured on the larger capital. Raises ValueError when
-    time runs backwards.
+    The confirmed value moves only as far as the last N readings in a row all say: it is clamped to their
+    range (it begins as the median of the first 2N-1). So N-1 bad readings in a row, of whatever size and
+    wherever they fall, leave it within the good ones, and a genuine crash counts after N. A reading that is
+    missing, not finite or not above zero changes nothing. A deposit buys units at the value before the
+    move, a withdrawal sells them after it, so the move is measured on the larger capital. Raises ValueError
+    when time runs backwards.
     """
     require_order("equity", state.time, sample.time)
     equity, flow = sample.equity, sample.flow
@@ -277,11 +280,15 @@ def confirm(
             if units <= 0.0:
                 return state, None
     latest = equity / units
+    if config.confirmations == 1:
+        return Readings(sample.time, flow, units, (latest,), latest), Confirmed(latest, latest, units, True)
     length = 2 * config.confirmations - 1
-    recent = (latest,) if length == 1 else (*recent, latest)[-length:]
+    recent = (*recent, latest)[-length:]
     if len(recent) < length:
         return Readings(sample.time, flow, units, recent, None), None
-    value = latest if length == 1 else sorted(recent)[length // 2]
+    value = sorted(recent)[length // 2] if state.value is None else state.value
+    row = recent[-config.confirmations :]
+    value = min(max(value, min(row)), max(row))
     agreed = abs(latest / value - 1.0) <= config.jump
     return Readings(sample.time, flow, units, recent, value), Confirmed(value, latest, units, agreed)
 

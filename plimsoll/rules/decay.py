@@ -242,7 +242,7 @@ class Expectation:
 
 
 def expectation(config: Config, level: Literal["half", "pause"]) -> Expectation | None:
-    """Compute what to expect of a level if the validated edge is true; None without the level or a baseline."""
+    """Compute what to expect of a level if the validated edge is true; None without level or baseline."""
     base, running = config.baseline, levels(config)
     if base is None or running is None:
         return None
@@ -259,14 +259,14 @@ def statement(config: Config) -> str:
     if config.method == "sharpe":
         error = math.sqrt(YEAR_DAYS / config.window_days)
         return (
-            f"decay: pauses while the {config.window_days:g}-day Sharpe ratio is under {config.min_sharpe:g}; "
+            f"decay: pauses while a {config.window_days:g}-day Sharpe ratio is under {config.min_sharpe:g}; "
             f"its standard error is {error:.1f}, so healthy strategies are paused often"
         )
     warn, pause = expectation(config, "half"), expectation(config, "pause")
     if warn is None:
         return (
-            f"{NO_BASELINE}: half size, one false alarm in {config.warn_days:g} days for a strategy that earns "
-            f"nothing, after {LEARN_TRADES} trades to learn their deviation and rate"
+            f"{NO_BASELINE}: half size, one false alarm in {config.warn_days:g} days for a strategy that "
+            f"earns nothing, after {LEARN_TRADES} trades to learn their deviation and rate"
         )
     text = f"decay: half size, one false alarm in {warn.false_alarm:.0f} days, {_delays(warn)}"
     if pause is None:

@@ -121,10 +121,10 @@ def step(state: State, config: Config, sample: EquitySample) -> tuple[State, Ver
 
 
 def reset(state: State, config: Config, sample: EquitySample) -> State:
-    """Re-arm on an operator's word, with the present equity, or the next one known, as the new peak."""
-    readings, known = confirm(state.readings, config.readings, sample)
+    """Re-arm on an operator's word: the next equity confirmed by new readings, this first, is the peak."""
+    readings, known = confirm(Readings(time=state.readings.time), config.readings, sample)
     if known is None:
-        return State(readings=Readings(time=state.readings.time), reset_time=sample.time)
+        return State(readings, reset_time=sample.time)
     return State(readings, peak=known.value, reset_time=sample.time)
 
 
@@ -138,5 +138,6 @@ def _leverage(config: Config, rungs: int) -> float | None:
 
 
 def _reason(config: Config, drawdown: float, peak: float, until: int | None) -> str:
-    end = "until an operator resets it" if until is None else f"until {utc(until)}"
-    return f"drawdown {percent(drawdown)} from the peak of {money(peak)}, limit {limit_percent(config.limit)}, {end}"
+    end = "an operator resets it" if until is None else utc(until)
+    limit = limit_percent(config.limit)
+    return f"drawdown {percent(drawdown)} from the peak of {money(peak)}, limit {limit}, until {end}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -130,6 +130,23 @@ def _exact(returns: FloatArray, mean: float, shrunk: float) -> float:
         if abs(step) <= 1e-14 * guess or high - low <= 1e-14 * high:
             break
     return guess if low <= guess <= high else 0.5 * (low + high)
+
+
+def without_growth_after_loss(
+    previous: KellyEstimate | None, estimate: KellyEstimate, last_return: float
+) -> KellyEstimate:
+    """Return the estimate after one more closed trade, never a larger size than before it if that trade lost.
+
+    On its own the estimate may rise after a loss: n/(n + K) grows with every trade, the window drops an older loss, the cold start
+    ends. Fold it over the closed trades in the order they closed.
+    """
+    if previous is None or previous.stage == "unknown" or not last_return < 0.0 or estimate.stage != "edge":
+        return estimate
+    if previous.stage == "edge":
+        if (previous.notional_to_equity or 0.0) < (estimate.notional_to_equity or 0.0):
+            return replace(estimate, notional_to_equity=previous.notional_to_equity)
+        return estimate
+    return replace(previous, trades=estimate.trades)
 
 
 def kelly_limit(

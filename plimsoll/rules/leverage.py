@@ -1,4 +1,4 @@
-"""How much leverage the cap and the stop allow."""
+"""How much leverage the cap, the stop and the distance to liquidation allow."""
 
 from __future__ import annotations
 
@@ -7,7 +7,14 @@ from collections.abc import Sequence
 
 from plimsoll.rules.answer import Answer, Kind, Side, limit, unknown
 from plimsoll.rules.funding import funding_reserve
-from plimsoll.rules.liquidation import MaintenanceTier, all_finite, all_positive, largest_leverage, tier_of
+from plimsoll.rules.liquidation import (
+    MaintenanceTier,
+    all_finite,
+    all_positive,
+    largest_leverage,
+    required_distance,
+    tier_of,
+)
 
 HARD_MAXIMUM_LEVERAGE = 5.0  # whatever any configuration says
 
@@ -117,4 +124,48 @@ def leverage_from_stop(
     numbers.update(distance_ratio=distance, funding_reserve=reserve, mmr=tier.mmr)
     word = f"{leverage}x" if leverage else "not even 1x"
     reason = f"{word}: stop {stop_price_ratio:.2%} away, at most {phi:.0%} of {distance:.2%} to liquidation"
+    return limit(rule, Kind.LEVERAGE, float(leverage), reason, numbers)
+
+
+def leverage_from_liquidation(
+    *,
+    side: Side,
+    tiers: Sequence[MaintenanceTier] | None,
+    notional: float,
+    cap: float,
+    minimum: float = 0.15,
+    daily_range: float | None,
+    daily_range_multiple: float = 1.0,
+    buffer: float = 0.05,
+    extra_ratio: float = 0.0,
+) -> Answer:
+    """Answer with the largest integer leverage up to ``cap`` that keeps liquidation far enough away.
+
+    Far enough as in :func:`~plimsoll.rules.liquidation.minimum_liquidation_distance`. The margin is
+    ``notional / leverage``, the tier is that of ``notional`` (stake currency), followed to liquidation as in
+    :func:`~plimsoll.rules.liquidation.liquidation_price`: pass the largest notional under consideration while
+    it is open. The tier's own maximum leverage holds too. Breached when 1x is not far enough; unknown past
+    the last tier, without tiers or a daily range.
+    """
+    rule = "leverage_from_liquidation"
+    required = required_distance(minimum, daily_range, daily_range_multiple)
+    numbers = {"notional": notional, "cap": cap, "required": required}
+    if required != required:
+        return unknown(rule, Kind.LEVERAGE, "minimum liquidation distance needs the daily range", numbers)
+    if tier_of(tiers, notional) is None:
+        return unknown(rule, Kind.LEVERAGE, f"no maintenance tier for a notional of {notional}", numbers)
+    leverage, distance = largest_leverage(
+        side=side,
+        tiers=tiers,
+        notional=notional,
+        cap=cap,
+        required=required,
+        buffer=buffer,
+        extra_ratio=extra_ratio,
+    )
+    if leverage < 0:
+        return unknown(rule, Kind.LEVERAGE, "side, cap, buffer or funding reserve is not usable", numbers)
+    numbers["distance_ratio"] = distance
+    word = f"{leverage}x" if leverage else "not even 1x"
+    reason = f"{word}: liquidation {distance:.2%} away, at least {required:.2%} required"
     return limit(rule, Kind.LEVERAGE, float(leverage), reason, numbers)

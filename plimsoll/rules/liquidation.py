@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from plimsoll.rules.answer import Answer, Kind, Side, gate, limit, unknown
+from plimsoll.rules.answer import Answer, Kind, Side, gate, unknown
 
 _LARGEST = sys.float_info.max
 _ROUNDING = 1e-9  # a leverage that should be 5 and comes out as 4.9999999999 is 5; it is verified anyway
@@ -100,7 +100,7 @@ def liquidation_distance_ratio(*, leverage: float, mmr: float, side: Side) -> fl
     """Return the unbuffered distance from entry to liquidation as a ratio of the entry price.
 
     Long ``1 - (1 - 1/L)/(1 - mmr)``, short ``(1 + 1/L)/(1 + mmr) - 1``: the Binance formula without a
-    maintenance amount, hence never too wide. NaN when an input is unknown.
+    maintenance amount. NaN when an input is unknown.
     """
     return buffered_distance_ratio(leverage=leverage, mmr=mmr, side=side, buffer=0.0)
 
@@ -143,6 +143,13 @@ def liquidation_distance(*, side: Side, rate: float, liquidation_price: float | 
     return (liquidation_price - rate) / rate if side == "short" else math.nan
 
 
+def required_distance(minimum: float, daily_range: float | None, multiple: float) -> float:
+    """Return ``max(minimum, multiple * daily_range)``, a ratio of the price; NaN when an input is unknown."""
+    if daily_range is None or not all_positive(daily_range) or not all_finite(minimum, multiple):
+        return math.nan
+    return max(minimum, multiple * daily_range) if minimum >= 0.0 and multiple >= 0.0 else math.nan
+
+
 def minimum_liquidation_distance(
     *,
     distance_ratio: float | None,
@@ -156,7 +163,7 @@ def minimum_liquidation_distance(
     no liquidation: do not ask.
     """
     rule = "minimum_liquidation_distance"
-    required = _required(minimum, daily_range, daily_range_multiple)
+    required = required_distance(minimum, daily_range, daily_range_multiple)
     numbers = {"distance_ratio": distance_ratio, "required": required, "daily_range": daily_range}
     if distance_ratio is None or not all_finite(distance_ratio):
         return unknown(rule, Kind.GATE, "liquidation distance is not known", numbers)
@@ -164,49 +171,6 @@ def minimum_liquidation_distance(
         return unknown(rule, Kind.GATE, "minimum liquidation distance needs the daily range", numbers)
     reason = f"liquidation is {distance_ratio:.2%} away, at least {required:.2%} required"
     return gate(rule, distance_ratio >= required, reason, numbers)
-
-
-def leverage_from_liquidation(
-    *,
-    side: Side,
-    tiers: Sequence[MaintenanceTier] | None,
-    notional: float,
-    cap: float,
-    minimum: float = 0.15,
-    daily_range: float | None,
-    daily_range_multiple: float = 1.0,
-    buffer: float = 0.05,
-    extra_ratio: float = 0.0,
-) -> Answer:
-    """Answer with the largest integer leverage up to ``cap`` that keeps liquidation far enough away.
-
-    Far enough as in :func:`minimum_liquidation_distance`. The margin is ``notional / leverage``, the tier is
-    that of ``notional`` (stake currency), followed to liquidation as in :func:`liquidation_price`: pass the
-    largest notional under consideration while it is open. The tier's own maximum leverage holds too. Breached
-    when 1x is not far enough; unknown past the last tier, without tiers or a daily range.
-    """
-    rule = "leverage_from_liquidation"
-    required = _required(minimum, daily_range, daily_range_multiple)
-    numbers = {"notional": notional, "cap": cap, "required": required}
-    if required != required:
-        return unknown(rule, Kind.LEVERAGE, "minimum liquidation distance needs the daily range", numbers)
-    if tier_of(tiers, notional) is None:
-        return unknown(rule, Kind.LEVERAGE, f"no maintenance tier for a notional of {notional}", numbers)
-    leverage, distance = largest_leverage(
-        side=side,
-        tiers=tiers,
-        notional=notional,
-        cap=cap,
-        required=required,
-        buffer=buffer,
-        extra_ratio=extra_ratio,
-    )
-    if leverage < 0:
-        return unknown(rule, Kind.LEVERAGE, "side, cap, buffer or funding reserve is not usable", numbers)
-    numbers["distance_ratio"] = distance
-    word = f"{leverage}x" if leverage else "not even 1x"
-    reason = f"{word}: liquidation {distance:.2%} away, at least {required:.2%} required"
-    return limit(rule, Kind.LEVERAGE, float(leverage), reason, numbers)
 
 
 def largest_leverage(
@@ -279,7 +243,7 @@ def _distance(
     buffer: float,
     is_long: bool,
 ) -> float:
-    # On the way to liquidation the notional itself moves, a long's down and a short's up, and may change tiers.
+    # On the way to liquidation the notional itself moves, a long's down, a short's up, and may change tiers.
     while True:
         tier = tiers[index]
         shortfall = margin_ratio + tier.maintenance_amount / notional - tier.mmr
@@ -304,9 +268,3 @@ def _shorten(distance: float, buffer: float, is_long: bool) -> float:
     if is_long:
         return 1.0 if distance > 1.0 else distance
     return -1.0 if distance < -1.0 else distance
-
-
-def _required(minimum: float, daily_range: float | None, multiple: float) -> float:
-    if daily_range is None or not all_positive(daily_range) or not all_finite(minimum, multiple):
-        return math.nan
-    return max(minimum, multiple * daily_range) if minimum >= 0.0 and multiple >= 0.0 else math.nan

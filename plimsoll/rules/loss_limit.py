@@ -113,10 +113,10 @@ def step(state: State, config: Config, sample: EquitySample) -> tuple[State, Ver
 
 
 def reset(state: State, config: Config, sample: EquitySample) -> State:
-    """Re-arm on an operator's word, with the present equity, or the next one known, as the new opening."""
-    readings, known = confirm(state.readings, config.readings, sample)
+    """Re-arm on an operator's word: the next equity confirmed by new readings, this first, is the opening."""
+    readings, known = confirm(Readings(time=state.readings.time), config.readings, sample)
     if known is None:
-        return State(readings=Readings(time=state.readings.time), reset_time=sample.time)
+        return State(readings, reset_time=sample.time)
     if config.rolling:
         return State(readings, window=((sample.time, known.value),), reset_time=sample.time)
     ends = next_start(sample.time, config.period, config.timezone)

@@ -17,11 +17,10 @@ from plimsoll.rules.exposure import (
 )
 from plimsoll.rules.funding import expected_funding, funding_gate
 from plimsoll.rules.heat import heat_limit
-from plimsoll.rules.leverage import leverage_from_stop
+from plimsoll.rules.leverage import leverage_from_liquidation, leverage_from_stop
 from plimsoll.rules.liquidation import (
     MaintenanceTier,
     buffered_distance_ratio,
-    leverage_from_liquidation,
     liquidation_distance,
     liquidation_price,
     tier_of,

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from plimsoll.rules.answer import Kind, Outcome
+from plimsoll.rules.leverage import leverage_from_liquidation
 from plimsoll.rules.liquidation import (
     MaintenanceTier,
     all_finite,
     all_positive,
     buffered_distance_ratio,
-    leverage_from_liquidation,
     liquidation_distance,
     liquidation_distance_ratio,
     liquidation_price,

@@ -90,7 +90,7 @@ def test_price_when_freqtrade_is_given_every_tier_then_the_nearest_of_its_prices
                 monkeypatch.setattr(binance, "get_maintenance_ratio_and_amt", lambda *_, given=given: given)
                 theirs.append(freqtrade_price(binance, pair, trade, leverage))
             ours = liquidation_price(tiers=tiers, **trade)
-            if side == "long" and ours >= trade["open_rate"]:
+            if (ours >= trade["open_rate"]) if side == "long" else (ours <= trade["open_rate"]):
                 continue  # more leverage than the tier allows: liquidated at once
             # Maintenance margin is convex in the notional, so the tier that counts is the one that hits first.
             assert ours == pytest.approx(nearest(theirs), rel=1e-9, abs=1e-15)
