@@ -106,11 +106,41 @@ def closes(frame: DataFrame, seconds: int) -> Series:
     return Series(epoch_seconds(frame), frame["close"].to_numpy(dtype=np.float64, copy=True), seconds)
 
 
-def funding_per_day(frame: DataFrame, *, days: int = 3) -> Series:
-    """Forecast funding per day as the mean of the last days' settlements, whatever their interval.
+@dataclass(frozen=True, slots=True)
+class FundingRates:
+    """Hold one pair's settled funding: ``times`` of settlement, the rate of each, and the mean per day of the last days."""
 
-    Settlement times carry jitter of milliseconds in downloaded files, hence the rounding to the hour. A sum needs the full
-    window; before that the value is NaN, which is unknown.
+    times: IntArray
+    rates: FloatArray
+    per_day: FloatArray
+
+    def expected_per_day(self, now: int, stale_after: int) -> float | None:
+        """Return the forecast per day; none where it is missing or stale."""
+        index = self._last(now)
+        if index < 0 or now - int(self.times[index]) >= stale_after:
+            return None
+        return float(self.per_day[index])
+
+    def expected_between(self, now: int, until: int) -> float:
+        """Return the rate expected to be settled from ``now`` until before ``until``: the last one, each interval again."""
+        index = self._last(now - 1)  # what is settled now is not charged yet
+        if index < 1:
+            return 0.0
+        last, interval = int(self.times[index]), int(self.times[index] - self.times[index - 1])
+        if interval <= 0:
+            return 0.0
+        settlements = (until - 1 - last) // interval - (now - 1 - last) // interval
+        return float(self.rates[index]) * settlements
+
+    def _last(self, now: int) -> int:
+        return int(self.times.searchsorted(now, side="right")) - 1
+
+
+def funding_rates(frame: DataFrame, *, days: int = 3) -> FundingRates:
+    """Prepare funding; the forecast per day is the mean of the last days' settlements, whatever their interval.
+
+    Settlement times carry jitter of milliseconds in downloaded files, hence the rounding to the hour. A forecast needs the full
+    window; before that it is NaN, which is unknown.
     """
     times = (epoch_seconds(frame) + HOUR // 2) // HOUR * HOUR
     # Freqtrade 2026.9 loads the rate as `funding_rate`, earlier releases and live candles as `open`.
@@ -121,4 +151,4 @@ def funding_per_day(frame: DataFrame, *, days: int = 3) -> Series:
     per_day = (total[1:] - total[first]) / days
     if len(times):
         per_day[times < times[0] + (days * 24 - 8) * HOUR] = np.nan
-    return Series(times, per_day, 0)
+    return FundingRates(times, rates, per_day)

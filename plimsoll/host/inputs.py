@@ -16,11 +16,12 @@ from plimsoll.host.boundary import Complaints
 from plimsoll.host.candles import (
     HOUR,
     REQUIRED_HOURS,
+    FundingRates,
     HourlyCandles,
     Reading,
     Series,
     closes,
-    funding_per_day,
+    funding_rates,
     hourly,
 )
 from plimsoll.plan import Market
@@ -40,7 +41,7 @@ class Inputs:
         self._complaints = complaints
         self._hourly: dict[str, HourlyCandles] = {}
         self._closes: dict[str, Series] = {}
-        self._funding: dict[str, Series] = {}
+        self._funding: dict[str, FundingRates] = {}
         self._tiers: dict[str, tuple[MaintenanceTier, ...]] = {}
         self._fees: dict[str, float] = {}
 
@@ -100,7 +101,7 @@ class Inputs:
     def _prepare_funding(self, pair: str) -> None:
         frame = sources.funding_frame(self._strategy, pair)
         if not frame.empty:
-            self._funding[pair] = funding_per_day(frame)
+            self._funding[pair] = funding_rates(frame)
         elif self._strategy.config.get("futures_funding_rate") is None:
             self._missing(
                 pair,
@@ -140,6 +141,13 @@ class Inputs:
             return None
         rate = series.at(now, max(2 * HOUR, 3 * series.seconds))
         return rate if rate is not None and math.isfinite(rate) and rate > 0.0 else None
+
+    def funding_ahead(self, pair: str, now: int) -> float:
+        """Return the funding rate expected before the stop can be moved again: within this and the next candle."""
+        rates = self._funding.get(pair)
+        if rates is None:
+            return 0.0
+        return rates.expected_between(now, now + 2 * timeframe_to_seconds(self._strategy.timeframe))
 
     def tiers(self, pair: str) -> tuple[MaintenanceTier, ...]:
         """Return a pair's maintenance tiers, read once."""
@@ -189,5 +197,5 @@ class Inputs:
         if series is None:
             constant = self._strategy.config.get("futures_funding_rate")
             return math.nan if constant is None else float(constant) * SETTLEMENTS_PER_DAY
-        value = series.at(now, FUNDING_STALE_AFTER)
+        value = series.expected_per_day(now, FUNDING_STALE_AFTER)
         return math.nan if value is None else value

@@ -23,7 +23,7 @@ from plimsoll.rules.sizing import loss_at_stop_ratio
 from plimsoll.settings import Settings
 
 TRADE_DATA = "plimsoll-plan"
-FUNDING_WORTH_A_MOVE = 0.005  # of R: less does not move the stop
+FUNDING_WORTH_A_MOVE = 0.01  # of R: less does not move the stop
 
 
 class OpenTrades:
@@ -98,7 +98,7 @@ class OpenTrades:
         if plan is None:
             self.filled(trade)
             plan = self._run().trades[trade.id]
-        plan.funding_counted = paid = -min(0.0, trade.funding_fees or 0.0)
+        plan.funding_counted = paid = max(0.0, plan.funding_ahead - (trade.funding_fees or 0.0))
         if trade.nr_of_successful_entries <= 1 and trade.nr_of_successful_exits == 0:
             opened = trade.amount * trade.open_rate
             distance = stop_ratio_within_risk(
@@ -171,18 +171,25 @@ class OpenTrades:
             stop_price=tightest, current_rate=current_rate, side=side, leverage=trade.leverage
         )
 
-    def review(self) -> None:
-        """Have the stop asked for where funding was paid, which belongs to R; forget trades that closed."""
+    def review(self, now: int) -> None:
+        """Have the stop asked for where funding was or will be paid, which belongs to R; forget trades that closed.
+
+        What is due next counts already: once the candle of the settlement has reached the stop it is too late to move it.
+        """
         trades = self._book.trades()
         if self.stop_due:
             self.stop_due.intersection_update({trade.id for trade in trades})
         plans = self._run().trades
         for trade in trades:
-            paid = -(trade.funding_fees or 0.0)
-            if paid > 0.0:
-                plan = plans.get(trade.id)
-                if plan is not None and paid - plan.funding_counted > FUNDING_WORTH_A_MOVE * plan.risk:
-                    self.stop_due.add(trade.id)
+            plan = plans.get(trade.id)
+            if plan is None:
+                continue
+            rate = self._inputs.funding_ahead(trade.pair, now)
+            cost = (-rate if trade.is_short else rate) * trade.amount * trade.open_rate
+            plan.funding_ahead = max(0.0, cost)
+            paid = plan.funding_ahead - (trade.funding_fees or 0.0)
+            if paid - plan.funding_counted > FUNDING_WORTH_A_MOVE * plan.risk:
+                self.stop_due.add(trade.id)
 
     def target_ratio(self, trade: LocalTrade) -> float | None:
         """Return the profit on margin at which ``take_profit_r`` closes a trade; None without a target."""

@@ -79,7 +79,7 @@ class Planner:
     def loop(self, now: datetime) -> None:
         """Review open trades, each loop live and each candle in a backtest."""
         run = self.run()
-        self.trades.review()
+        self.trades.review(int(now.timestamp()))
         if not internals.is_offline():
             run.collect(now)
             if run.journal is not None:

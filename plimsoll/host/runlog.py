@@ -26,6 +26,7 @@ class TradePlan:
     loss_at_stop_ratio: float
     risk: float
     leverage: float
+    funding_ahead: float = 0.0
     funding_counted: float = 0.0
 
     def as_data(self) -> dict[str, float]:
