@@ -90,7 +90,15 @@ class Plan:
     def refused(self, rule: str, reason: str) -> Plan:
         """Turn the plan into a refusal."""
         answers = (*self.answers, gate(rule, False, reason, {}))
-        return replace(self, notional=0.0, margin=0.0, risk=0.0, answers=answers, bound_size=rule, refusal=f"{rule}: {reason}")
+        return replace(
+            self,
+            notional=0.0,
+            margin=0.0,
+            risk=0.0,
+            answers=answers,
+            bound_size=rule,
+            refusal=f"{rule}: {reason}",
+        )
 
     def limited(self, rule: str, margin: float, reason: str) -> Plan:
         """Lower the margin, never raise it."""
@@ -121,10 +129,11 @@ def make_plan(
     Leverage is tried from the highest the caps allow, downwards, because the strategy's own stop is a ratio on margin: a lower
     leverage widens it, which changes the size and so the maintenance tier. The first leverage at which all limits hold is taken.
 
-    :param extra: answers of rules with memory (breakers, factors), made by the host.
+    :param extra: answers of rules with memory, made by the host: gates, caps on leverage, and factors that react to losses.
     """
     extra = tuple(extra)
-    caps = _leverage_caps(signal, market, settings)
+    caps = [*_leverage_caps(signal, market, settings), *(a for a in extra if a.kind is Kind.LEVERAGE)]
+    extra = tuple(a for a in extra if a.kind is not Kind.LEVERAGE)
     top = _smallest(caps)
     stop = stops.atr_stop(
         atr=market.atr, rate=signal.rate, multiple=settings.stop.atr_multiple, own_stop_price_ratio=None
@@ -137,7 +146,9 @@ def make_plan(
     if signal.fixed_leverage is not None:
         if signal.fixed_leverage > highest:
             reason = f"leverage {signal.fixed_leverage:g}x was brought along, at most {highest}x is allowed"
-            return _refusal(signal, [*early, gate("fixed_leverage", False, reason, {"asked": signal.fixed_leverage})])
+            return _refusal(
+                signal, [*early, gate("fixed_leverage", False, reason, {"asked": signal.fixed_leverage})]
+            )
         highest = int(signal.fixed_leverage)
     chosen = highest
     bound_leverage = top.rule if signal.fixed_leverage is None else "fixed_leverage"
@@ -265,15 +276,21 @@ def _size(
     limits = list(_notional_limits(signal, market, account, settings, loss_ratio))
     margins = list(_margin_limits(signal, account, settings))
     gates = list(_gates(signal, market, account, settings, loss_ratio))
-    as_notional = [(answer.value * chosen, answer.rule) for answer in margins if answer.value is not None]
-    as_notional += [(answer.value, answer.rule) for answer in limits if answer.value is not None]
-    notional, bound = min(as_notional, default=(0.0, "nothing"))
+    # Kelly shrinks after losses as the factors do: the smaller of the two counts, not their product.
     factor, factor_rule = min(
         ((a.value, a.rule) for a in extra if a.kind is Kind.FACTOR and a.value is not None), default=(1.0, "")
     )
-    if factor < 1.0:
-        notional, bound = notional * factor, f"{bound} and {factor_rule}"
-    return _Sized(stop, distance, loss_ratio, notional, bound, [*limits, *margins, *gates])
+    bounds = []
+    for answer in (*limits, *margins):
+        if answer.value is None:
+            continue
+        bound = answer.value * chosen if answer.kind is Kind.MARGIN else answer.value
+        if factor < 1.0 and answer.rule != "kelly":
+            bounds.append((bound * factor, f"{answer.rule} and {factor_rule}"))
+        else:
+            bounds.append((bound, answer.rule))
+    notional, bound_by = min(bounds, default=(0.0, "nothing"))
+    return _Sized(stop, distance, loss_ratio, notional, bound_by, [*limits, *margins, *gates])
 
 
 def _notional_limits(
@@ -284,7 +301,9 @@ def _notional_limits(
         yield risk_size(equity=equity, risk_per_trade=settings.risk.per_trade, loss_at_stop_ratio=loss_ratio)
     if "volatility" not in off:
         v = settings.volatility
-        yield volatility_budget(equity=equity, sigma_day=market.sigma_day, budget=v.budget, exceedance=v.exceedance)
+        yield volatility_budget(
+            equity=equity, sigma_day=market.sigma_day, budget=v.budget, exceedance=v.exceedance
+        )
     if "kelly" not in off:
         yield kelly_limit(
             estimate=account.kelly,
@@ -298,7 +317,9 @@ def _notional_limits(
     if "exposure" not in off:
         e = settings.exposure
         yield exposure.gross_notional(equity=equity, ratio=e.gross_notional, positions=positions)
-        yield exposure.net_notional(equity=equity, ratio=e.net_notional, positions=positions, side=signal.side)
+        yield exposure.net_notional(
+            equity=equity, ratio=e.net_notional, positions=positions, side=signal.side
+        )
         yield heat_limit(equity=equity, max_heat=e.heat, positions=positions, loss_at_stop_ratio=loss_ratio)
     if not is_positive(equity):
         yield unknown("equity", Kind.NOTIONAL, f"equity is {equity}", {"equity": equity})
@@ -357,4 +378,6 @@ def _smallest(answers: Sequence[Answer]) -> Answer | None:
 def _refusal(signal: Signal, answers: Sequence[Answer]) -> Plan:
     blocking = [answer for answer in answers if answer.blocks]
     first = min(blocking, key=lambda answer: answer.outcome is not Outcome.UNKNOWN)
-    return Plan(signal, 1, 0.0, 0.0, NAN, NAN, 0.0, tuple(answers), "", first.rule, f"{first.rule}: {first.reason}")
+    return Plan(
+        signal, 1, 0.0, 0.0, NAN, NAN, 0.0, tuple(answers), "", first.rule, f"{first.rule}: {first.reason}"
+    )

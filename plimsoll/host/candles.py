@@ -81,7 +81,9 @@ def epoch_seconds(frame: DataFrame) -> IntArray:
 
 def hourly(frame: DataFrame, settings: Settings) -> HourlyCandles:
     """Compute the risk inputs of one pair from its 1h candles (columns date, open, high, low, close)."""
-    high, low, close = (frame[name].to_numpy(dtype=np.float64, copy=True) for name in ("high", "low", "close"))
+    high, low, close = (
+        frame[name].to_numpy(dtype=np.float64, copy=True) for name in ("high", "low", "close")
+    )
     volatility = settings.volatility
     if volatility.method == "daily":
         sigma = daily_close_volatility(close)
@@ -113,6 +115,7 @@ class FundingRates:
     times: IntArray
     rates: FloatArray
     per_day: FloatArray
+    grid: int  # every settlement is at a multiple of this many seconds
 
     def expected_per_day(self, now: int, stale_after: int) -> float | None:
         """Return the forecast per day; none where it is missing or stale."""
@@ -123,6 +126,8 @@ class FundingRates:
 
     def expected_between(self, now: int, until: int) -> float:
         """Return the rate expected to be settled from ``now`` until before ``until``: the last one, each interval again."""
+        if (until - 1) // self.grid == (now - 1) // self.grid:
+            return 0.0
         index = self._last(now - 1)  # what is settled now is not charged yet
         if index < 1:
             return 0.0
@@ -151,4 +156,4 @@ def funding_rates(frame: DataFrame, *, days: int = 3) -> FundingRates:
     per_day = (total[1:] - total[first]) / days
     if len(times):
         per_day[times < times[0] + (days * 24 - 8) * HOUR] = np.nan
-    return FundingRates(times, rates, per_day)
+    return FundingRates(times, rates, per_day, int(np.gcd.reduce(times)) if len(times) else HOUR)

@@ -55,7 +55,9 @@ class _Guard(IStrategy):
     def __init__(self, config: Any) -> None:
         own_startup = config.get("startup_candle_count")
         self._own_custom_stoploss = config.get("use_custom_stoploss")
+        self._class_wants_stoploss = bool(internals.own_class_attribute(self, _Guard, "use_custom_stoploss"))
         self.config = config
+        self._class_wants_roi = bool(internals.own_class_attribute(self, _Guard, "use_custom_roi"))
         settings, fault = load_settings(config, type(self))
         self._planner = Planner(self, settings)
         if fault is not None:
@@ -84,13 +86,13 @@ class _Guard(IStrategy):
             return bool(self._own_custom_stoploss)
         if self._own_use_custom_stoploss is not None:
             return self._own_use_custom_stoploss
-        return bool(internals.own_class_attribute(self, _Guard, "use_custom_stoploss"))
+        return self._class_wants_stoploss
 
     @property
     def use_custom_roi(self) -> bool:
         own = self._own_use_custom_roi
         if own is None:
-            own = bool(internals.own_class_attribute(self, _Guard, "use_custom_roi"))
+            own = self._class_wants_roi
         return own or self._planner.settings.reward_risk.take_profit_r is not None
 
     @use_custom_roi.setter
@@ -293,12 +295,16 @@ class _Guard(IStrategy):
 
     # -- Trades --------------------------------------------------------------------------------------------------------
 
-    def order_filled(self, pair: str, trade: Trade, order: Order, current_time: datetime, **kwargs: Any) -> None:
+    def order_filled(
+        self, pair: str, trade: Trade, order: Order, current_time: datetime, **kwargs: Any
+    ) -> None:
         try:
             if order.ft_order_side == trade.entry_side:
                 self._planner.trades.filled(trade)
         except Exception as error:
-            self._planner.complaints.about(f"fill {pair}", f"a fill was not tied to its plan: {error!r}", error)
+            self._planner.complaints.about(
+                f"fill {pair}", f"a fill was not tied to its plan: {error!r}", error
+            )
         super().order_filled(pair=pair, trade=trade, order=order, current_time=current_time, **kwargs)
 
     def custom_stoploss(
@@ -318,7 +324,9 @@ class _Guard(IStrategy):
             own = None
             asks_own = self._own_wants_stoploss() and internals.has_own(self, _Guard, "custom_stoploss")
             if asks_own and (not after_fill or internals.own_takes_after_fill(self, _Guard)):
-                own = self._own_stop(pair, trade, current_time, current_rate, current_profit, after_fill, kwargs)
+                own = self._own_stop(
+                    pair, trade, current_time, current_rate, current_profit, after_fill, kwargs
+                )
             wanted = trades.stop_price(trade) if after_fill or due or not internals.is_offline() else None
             return trades.freqtrade_stop(trade, own, wanted, current_rate, after_fill)
         except Exception as error:

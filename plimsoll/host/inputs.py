@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 from freqtrade.enums import TradingMode
 from freqtrade.exceptions import OperationalException
 from freqtrade.exchange import timeframe_to_seconds
@@ -21,10 +22,12 @@ from plimsoll.host.candles import (
     Reading,
     Series,
     closes,
+    epoch_seconds,
     funding_rates,
     hourly,
 )
 from plimsoll.plan import Market
+from plimsoll.rules.liquidated import Signal
 from plimsoll.rules.liquidation import MaintenanceTier
 from plimsoll.settings import Settings
 
@@ -42,12 +45,18 @@ class Inputs:
         self._hourly: dict[str, HourlyCandles] = {}
         self._closes: dict[str, Series] = {}
         self._funding: dict[str, FundingRates] = {}
+        self._signals: dict[str, Series] = {}
         self._tiers: dict[str, tuple[MaintenanceTier, ...]] = {}
         self._fees: dict[str, float] = {}
 
     @property
     def spot(self) -> bool:
         return bool(self._strategy.config.get("trading_mode", TradingMode.SPOT) == TradingMode.SPOT)
+
+    @property
+    def _seconds(self) -> int:
+        # Not before it is asked: a config's timeframe replaces the strategy's after it was made.
+        return timeframe_to_seconds(self._strategy.timeframe)
 
     @property
     def _wants_funding(self) -> bool:
@@ -59,8 +68,7 @@ class Inputs:
         A 1h strategy's own candles are the risk inputs. Another's come as informative candles, of which a trading bot loads as
         many as of the strategy's; offline they are read from the files, whatever the start-up count.
         """
-        hourly_strategy = timeframe_to_seconds(self._strategy.timeframe) == HOUR
-        if hourly_strategy or internals.is_live_or_dry(self._strategy.config):
+        if self._seconds == HOUR or internals.is_live_or_dry(self._strategy.config):
             return REQUIRED_HOURS
         return 0
 
@@ -71,7 +79,7 @@ class Inputs:
             return []
         found: list[Any] = []
         for pair in strategy.dp.current_whitelist():
-            if timeframe_to_seconds(strategy.timeframe) != HOUR:
+            if self._seconds != HOUR:
                 found.append((pair, "1h"))
             if self._wants_funding:
                 found.append((pair, sources.funding_timeframe(strategy), "funding_rate"))
@@ -82,7 +90,7 @@ class Inputs:
 
         :raises OperationalException: offline, where candles or funding are missing: better no backtest than a neutral number.
         """
-        seconds = timeframe_to_seconds(self._strategy.timeframe)
+        seconds = self._seconds
         hours = frame if seconds == HOUR else sources.hourly_frame(self._strategy, pair)
         if hours.empty:
             self._hourly.pop(pair, None)
@@ -142,12 +150,38 @@ class Inputs:
         rate = series.at(now, max(2 * HOUR, 3 * series.seconds))
         return rate if rate is not None and math.isfinite(rate) and rate > 0.0 else None
 
+    def current_rate(self, pair: str, now: int) -> float | None:
+        """Return the rate that values an open position now: a trading bot's last exit rate, a backtest's last close."""
+        if internals.is_offline():
+            return self.last_rate(pair, now)
+        rate = internals.cached_exit_rate(self._strategy, pair)
+        return self.last_rate(pair, now) if rate is None else rate
+
+    def note_signals(self, pair: str, frame: DataFrame) -> None:
+        """Keep which side each candle signals, for pairs that wait for a new signal after a liquidation."""
+        sides = np.zeros(len(frame), dtype=np.float64)
+        for column, value in (("enter_long", 1.0), ("enter_short", -1.0)):
+            if column in frame:
+                sides[frame[column].to_numpy() == 1] += value
+        self._signals[pair] = Series(
+            epoch_seconds(frame), sides, self._seconds
+        )
+
+    def signal(self, pair: str, now: int) -> Signal | None:
+        """Return what the last closed candle of a pair signals; none where there is no fresh candle."""
+        series = self._signals.get(pair)
+        side = None if series is None else series.at(now, 2 * series.seconds)
+        if series is None or side is None:
+            return None
+        candle = now - now % series.seconds - series.seconds
+        return Signal(now, candle, "long" if side > 0 else "short" if side < 0 else None)
+
     def funding_ahead(self, pair: str, now: int) -> float:
         """Return the funding rate expected before the stop can be moved again: within this and the next candle."""
         rates = self._funding.get(pair)
         if rates is None:
             return 0.0
-        return rates.expected_between(now, now + 2 * timeframe_to_seconds(self._strategy.timeframe))
+        return rates.expected_between(now, now + 2 * self._seconds)
 
     def tiers(self, pair: str) -> tuple[MaintenanceTier, ...]:
         """Return a pair's maintenance tiers, read once."""

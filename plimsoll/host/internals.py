@@ -20,6 +20,16 @@ def leverage_tiers_of(exchange: Any, pair: str) -> list[dict[str, Any]]:
     return list(exchange._leverage_tiers.get(pair, ()))
 
 
+def cached_exit_rate(strategy: IStrategy, pair: str) -> float | None:
+    """Return the rate Freqtrade asked for when it last checked the pair's exit, without a request of our own.
+
+    DataProvider has no such value, and a ticker per pair and loop would be a request each.
+    """
+    exchange = exchange_of(strategy)
+    rate = None if exchange is None else exchange._exit_rate_cache.get(pair)
+    return float(rate) if isinstance(rate, int | float) and rate > 0.0 else None
+
+
 def is_offline() -> bool:
     """Tell whether trades live in memory: runmode does not say so (lookahead-analysis runs as ``util_no_exchange``)."""
     return not Trade.use_db

@@ -145,7 +145,12 @@ class OpenTrades:
         return min(known) if trade.is_short else max(known)
 
     def freqtrade_stop(
-        self, trade: LocalTrade, own: float | None, wanted: float | None, current_rate: float, after_fill: bool
+        self,
+        trade: LocalTrade,
+        own: float | None,
+        wanted: float | None,
+        current_rate: float,
+        after_fill: bool,
     ) -> float | None:
         """Return what custom_stoploss has to answer: the tightest of ours, the strategy's and the stop that stands.
 
@@ -235,7 +240,9 @@ class OpenTrades:
         if not whole.granted:
             raise Unusable(whole.refusal or "refused")
         # The stop stays where it is, so R is measured to it, even where the plan would place it nearer.
-        by_risk = (whole.risk - loss_at_stop(trade, self._settings.risk.slippage)) / self._loss_ratio(trade, distance)
+        by_risk = (whole.risk - loss_at_stop(trade, self._settings.risk.slippage)) / self._loss_ratio(
+            trade, distance
+        )
         by_notional = whole.notional - trade.amount * rate
         margin = min(asked, by_risk / trade.leverage, by_notional / trade.leverage)
         minimum = self._inputs.minimum_stake(trade.pair, rate, trade.leverage)

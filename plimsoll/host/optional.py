@@ -14,13 +14,22 @@ from plimsoll.host import internals
 from plimsoll.host.boundary import Unusable, ask, finite, yes
 
 # Exits that stand for a stop: no strategy may veto them.
-PROTECTIVE_EXITS = {"stop_loss", "trailing_stop_loss", "stoploss_on_exchange", "liquidation", "emergency_exit", "force_exit"}
+PROTECTIVE_EXITS = {
+    "stop_loss",
+    "trailing_stop_loss",
+    "stoploss_on_exchange",
+    "liquidation",
+    "emergency_exit",
+    "force_exit",
+}
 
 
 def optional_callbacks(cls: type, guard: type) -> dict[str, Callable[..., Any]]:
     """Return the callbacks to install for a strategy class, by name."""
     return {
-        name: make(guard, name) for name, make in _MAKERS.items() if getattr(cls, name) is not getattr(IStrategy, name)
+        name: make(guard, name)
+        for name, make in _MAKERS.items()
+        if getattr(cls, name) is not getattr(IStrategy, name)
     }
 
 
@@ -29,7 +38,9 @@ def _own(strategy: Any, guard: type, name: str) -> Callable[..., Any]:
 
 
 def _price(guard: type, name: str) -> Callable[..., Any]:
-    fallback = {"custom_entry_price": "proposed_rate", "custom_exit_price": "proposed_rate"}.get(name, "current_order_rate")
+    fallback = {"custom_entry_price": "proposed_rate", "custom_exit_price": "proposed_rate"}.get(
+        name, "current_order_rate"
+    )
 
     def price(self: Any, **kwargs: Any) -> float | None:
         pair = kwargs.get("pair") or kwargs["trade"].pair
@@ -43,7 +54,9 @@ def _price(guard: type, name: str) -> Callable[..., Any]:
             self._planner.usable(pair, name)
             return rate
         except Exception as error:
-            self._planner.unusable(pair, name, error, blocks=name == "custom_entry_price" and kwargs.get("trade") is None)
+            self._planner.unusable(
+                pair, name, error, blocks=name == "custom_entry_price" and kwargs.get("trade") is None
+            )
             return kwargs[fallback]  # type: ignore[no-any-return]
 
     return _named(price, name)
@@ -100,7 +113,10 @@ def _adjust_trade_position(guard: type, name: str) -> Callable[..., Any]:
 def _populate(guard: type, name: str) -> Callable[..., Any]:
     def populate(self: Any, dataframe: Any, metadata: dict[str, Any]) -> Any:
         with self._planner.analysing(metadata["pair"], name):
-            return _own(self, guard, name)(dataframe, metadata)
+            frame = _own(self, guard, name)(dataframe, metadata)
+            if name == "populate_entry_trend":
+                self._planner.inputs.note_signals(metadata["pair"], frame)
+            return frame
 
     return _named(populate, name)
 

@@ -21,9 +21,10 @@ from plimsoll.host.candles import HOUR
 from plimsoll.host.inputs import Inputs
 from plimsoll.host.open_trades import OpenTrades
 from plimsoll.host.runlog import RunLog
+from plimsoll.host.watch import Watch, offline_step
 from plimsoll.journal import Journal
 from plimsoll.plan import Account, Plan, Signal, make_plan
-from plimsoll.rules.answer import Answer, Side, gate
+from plimsoll.rules.answer import Answer, Kind, Side, gate, unknown
 from plimsoll.settings import Settings
 
 FRESH_SECONDS = 60  # between leverage(), custom_stake_amount() and confirm_trade_entry() of one entry
@@ -46,6 +47,7 @@ class Planner:
         self._pair_blockers: dict[str, dict[str, str]] = {}  # pair -> subject -> why it may not be entered
         self._planned: set[tuple[str, Side]] = set()  # asked for by leverage(), not yet sized
         self._run: RunLog | None = None
+        self._watch: Watch | None = None
         self._finalizer: weakref.finalize[Any, Any] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -79,11 +81,27 @@ class Planner:
     def loop(self, now: datetime) -> None:
         """Review open trades, each loop live and each candle in a backtest."""
         run = self.run()
-        self.trades.review(int(now.timestamp()))
-        if not internals.is_offline():
-            run.collect(now)
-            if run.journal is not None:
-                run.journal.flush()
+        second = int(now.timestamp())
+        run.collect(now)
+        self.trades.review(second)
+        self._show_signals(run, second)
+        if internals.is_offline():
+            offline_step(run.breakers, now, self._equity(second), run.journal)
+            return
+        if self._watch is None:
+            self._watch = Watch(self._strategy)
+        self._watch.step(run.breakers, now, self._equity(second), run.journal)
+        if run.journal is not None:
+            run.journal.flush()
+
+    def _equity(self, now: int) -> float | None:
+        return self.book.equity(lambda pair: self.inputs.current_rate(pair, now))
+
+    def _show_signals(self, run: RunLog, now: int) -> None:
+        for pair in run.breakers.waits_for_signal():
+            signal = self.inputs.signal(pair, now)
+            if signal is not None:
+                run.breakers.signal(pair, signal)
 
     # -- Entries -------------------------------------------------------------------------------------------------------
 
@@ -146,7 +164,9 @@ class Planner:
             return None
         return plan
 
-    def size(self, plan: Plan, *, proposed: float, own: float | None, minimum: float | None, maximum: float) -> Plan:
+    def size(
+        self, plan: Plan, *, proposed: float, own: float | None, minimum: float | None, maximum: float
+    ) -> Plan:
         """Lower the plan's margin to what Freqtrade and the strategy ask for, and refuse what Freqtrade would raise."""
         plan = plan.limited("proposed_stake", proposed, f"Freqtrade proposes {proposed:.2f}")
         plan = plan.limited("available", maximum, f"{maximum:.2f} is available")
@@ -191,9 +211,13 @@ class Planner:
         if callback == "leverage":
             self._planned.add((pair, side))
         if run.journal is not None:
-            run.journal.record("fault", {"callback": callback, "pair": pair, "side": side, "error": repr(error)})
+            run.journal.record(
+                "fault", {"callback": callback, "pair": pair, "side": side, "error": repr(error)}
+            )
 
-    def addition(self, trade: LocalTrade, asked: float, *, now: datetime, rate: float, profit: float) -> float | None:
+    def addition(
+        self, trade: LocalTrade, asked: float, *, now: datetime, rate: float, profit: float
+    ) -> float | None:
         """Lower an addition to what the whole position's limits leave; None refuses it."""
         run = self.run()
         run.collect(now)
@@ -209,10 +233,19 @@ class Planner:
                 account=lambda without: self.account(second, without=without),
             )
         except Unusable as refusal:
-            if self.complaints.about(f"addition {trade.pair}", f"addition refused: {refusal}") and run.journal:
+            if (
+                self.complaints.about(f"addition {trade.pair}", f"addition refused: {refusal}")
+                and run.journal
+            ):
                 run.journal.record(
                     "addition",
-                    {"time": second, "pair": trade.pair, "trade_id": trade.id, "asked": asked, "refusal": str(refusal)},
+                    {
+                        "time": second,
+                        "pair": trade.pair,
+                        "trade_id": trade.id,
+                        "asked": asked,
+                        "refusal": str(refusal),
+                    },
                 )
             return None
 
@@ -220,7 +253,7 @@ class Planner:
         """Return equity, positions and Kelly's estimate; equity that cannot be told is NaN."""
         run = self.run()
         positions = self.book.positions(lambda trade: self._pending_risk(run, trade), without=without)
-        equity = self.book.equity(lambda pair: self.inputs.last_rate(pair, now))
+        equity = self._equity(now)
         return Account(
             equity=math.nan if equity is None else equity,
             positions=positions,
@@ -236,6 +269,11 @@ class Planner:
             yield gate(subject, False, reason, {})
         for subject, reason in self._pair_blockers.get(pair, {}).items():
             yield gate(subject, False, reason, {})
+        if not internals.is_offline():
+            reason_ = "no loop was run yet" if self._watch is None else self._watch.blocker
+            if reason_ is not None:
+                yield unknown("breakers", Kind.GATE, reason_)
+        yield from self.run().breakers.answers(pair)
 
     def unusable(self, pair: str, callback: str, error: Exception, *, blocks: bool) -> None:
         """Report a strategy's unusable answer; where it belongs to an entry it blocks the pair until it is usable again."""

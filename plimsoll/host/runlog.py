@@ -6,15 +6,20 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from freqtrade.enums import ExitType
 from freqtrade.persistence import LocalTrade
 
 from plimsoll.host import internals
 from plimsoll.host.account import ClosedTrades, RecentReturns
+from plimsoll.host.breakers import Breakers
 from plimsoll.journal import Journal
 from plimsoll.plan import Plan
+from plimsoll.rules.breaker import ClosedTrade
 from plimsoll.rules.kelly import KellyEstimate, kelly_estimate, without_growth_after_loss
 from plimsoll.settings import Settings
 
+LIVE_CONFIRMATIONS = 2
+LOST_MARGIN = -0.95  # a loss of this much of the margin is a liquidation, whatever its exit is called
 END_OF_TIME = datetime.max.replace(tzinfo=UTC)
 
 
@@ -44,6 +49,7 @@ class RunLog:
         self._settings = settings
         self._closed = ClosedTrades()
         self._returns = RecentReturns(settings.kelly.window_trades)
+        self.breakers = Breakers(settings, confirmations=1 if internals.is_offline() else LIVE_CONFIRMATIONS)
         self._kelly: KellyEstimate | None = None
         self._last_recorded: dict[tuple[str, str], tuple[Any, ...]] = {}
 
@@ -52,6 +58,7 @@ class RunLog:
         for trade in self._closed.new(now):
             if self._returns.add(trade):
                 self._estimate_after(self._returns.values[-1])
+            self.breakers.closed(closed_trade(trade))
             plan = self.trades.pop(trade.id, None)
             if self.journal is not None:
                 self.journal.record("outcome", outcome(trade, plan))
@@ -91,6 +98,19 @@ class RunLog:
             self.collect(END_OF_TIME)
         if self.journal is not None:
             self.journal.flush()
+
+
+def closed_trade(trade: LocalTrade) -> ClosedTrade:
+    """Describe a closed trade to the breakers; its profit is a ratio of notional."""
+    ratio = trade.close_profit
+    return ClosedTrade(
+        time=int(trade.close_date_utc.timestamp()),
+        pair=trade.pair,
+        profit_ratio=None if ratio is None else ratio / (trade.leverage or 1.0),
+        liquidated=trade.exit_reason == ExitType.LIQUIDATION.value
+        or (ratio is not None and ratio <= LOST_MARGIN),
+        side="short" if trade.is_short else "long",
+    )
 
 
 def outcome(trade: LocalTrade, plan: TradePlan | None) -> dict[str, Any]:

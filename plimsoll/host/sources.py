@@ -37,7 +37,9 @@ def funding_timeframe(strategy: IStrategy) -> str:
     return str(exchange.get_option("funding_fee_timeframe")) if exchange is not None else "1h"
 
 
-def _frame(strategy: IStrategy, pair: str, timeframe: str, candle_type: CandleType, startup: int) -> DataFrame:
+def _frame(
+    strategy: IStrategy, pair: str, timeframe: str, candle_type: CandleType, startup: int
+) -> DataFrame:
     config: Any = strategy.config
     if internals.is_live_or_dry(config):
         return strategy.dp.get_pair_dataframe(pair, timeframe, candle_type)

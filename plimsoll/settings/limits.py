@@ -45,10 +45,19 @@ class Leverage(Section):
 class Volatility(Section):
     method: Literal["blend", "daily"] = _set("blend", "", "blend: EWMA and 30-day mean of 1h returns; daily: 30 daily closes",
                                              None, "daily")  # fmt: skip
-    mode: Literal["mean", "max"] = _set("mean", "", "How the blend's two legs combine; max is the conservative one")
+    mode: Literal["mean", "max"] = _set(
+        "mean", "", "How the blend's two legs combine; max is the conservative one"
+    )
     half_life_hours: float = _set(24.0, "hours", "Half-life of the fast leg", ge=1.0, le=720.0)
     window_hours: int = _set(720, "hours", "Length of the slow leg", ge=72, le=2160)
-    high: float = _set(0.05, "per day", "Above this daily volatility the high regime's leverage applies", "lower", gt=0.0, le=1.0)
+    high: float = _set(
+        0.05,
+        "per day",
+        "Above this daily volatility the high regime's leverage applies",
+        "lower",
+        gt=0.0,
+        le=1.0,
+    )
     mid: float = _set(0.02, "per day", "From this daily volatility on the middle regime's leverage applies", "lower", gt=0.0,
                       le=1.0)  # fmt: skip
     high_leverage: float = _set(1.0, "x", "Most leverage in the high regime", "lower", ge=1.0, le=5.0)
@@ -61,13 +70,17 @@ class Volatility(Section):
 
 
 class Kelly(Section):
-    method: Literal["exact", "binary"] = _set("exact", "", "exact growth optimum, or win rate and payoff", None, "binary")
+    method: Literal["exact", "binary"] = _set(
+        "exact", "", "exact growth optimum, or win rate and payoff", None, "binary"
+    )
     multiple: float = _set(0.25, "ratio", "Fraction of the growth optimum", "lower", 0.5, gt=0.0, le=0.5)
     shrink_trades: float = _set(100.0, "trades", "The mean is shrunk by n/(n+this); 200 for trades of an optimised backtest",
                                 "higher", 0.0, ge=0.0, le=10000.0)  # fmt: skip
     window_trades: int = _set(200, "trades", "Closed trades looked at", ge=10, le=10000)
     min_trades: int = _set(30, "trades", "Fewer are a cold start", "higher", 10, ge=5, le=1000)
-    cold_start_risk: float = _set(0.0025, "ratio of equity", "Risk per trade in a cold start", "lower", 0.01, gt=0.0, le=0.02)
+    cold_start_risk: float = _set(
+        0.0025, "ratio of equity", "Risk per trade in a cold start", "lower", 0.01, gt=0.0, le=0.02
+    )
     floor_risk: float = _set(0.001, "ratio of equity", "Risk per trade without an edge: never 0, or the estimate would freeze",
                              "lower", gt=0.0, le=0.02)  # fmt: skip
 
@@ -80,7 +93,9 @@ class Stop(Section):
 class Risk(Section):
     per_trade: float = _set(0.01, "ratio of equity", "Loss of one trade at its stop, fees and slippage inside", "lower", gt=0.0,
                             le=0.02)  # fmt: skip
-    slippage: float = _set(0.0005, "ratio of price", "Allowance for the fill of a stop", "higher", ge=0.0, le=0.05)
+    slippage: float = _set(
+        0.0005, "ratio of price", "Allowance for the fill of a stop", "higher", ge=0.0, le=0.05
+    )
 
 
 class Exposure(Section):
@@ -97,30 +112,54 @@ class Exposure(Section):
 
 
 class Correlation(Section):
-    method: Literal["marginal", "mean"] = _set("marginal", "", "marginal portfolio variance, or mean correlation", None, "mean")
+    method: Literal["marginal", "mean"] = _set(
+        "marginal", "", "marginal portfolio variance, or mean correlation", None, "mean"
+    )
     half_life_hours: float = _set(168.0, "hours", "Half-life of the correlation", ge=1.0, le=720.0)
     window_hours: int = _set(720, "hours", "History of the correlation", ge=168, le=2160)
-    missing: float = _set(0.8, "correlation", "Taken where history is missing or short", "higher", ge=0.0, le=1.0)
+    missing: float = _set(
+        0.8, "correlation", "Taken where history is missing or short", "higher", ge=0.0, le=1.0
+    )
     budget: float = _set(0.02, "per day", "Portfolio volatility", "lower", gt=0.0, le=0.2)
     shrink_to_one: float = _set(0.25, "ratio", "Little credit for hedges", "higher", ge=0.0, le=1.0)
     skip_below: float = _set(0.25, "factor", "A smaller factor skips the entry", "higher", ge=0.0, le=1.0)
-    floor: float = _set(0.25, "factor", "Smallest factor of the mean-correlation rule", "lower", ge=0.0, le=1.0)
+    floor: float = _set(
+        0.25, "factor", "Smallest factor of the mean-correlation rule", "lower", ge=0.0, le=1.0
+    )
 
 
 class RewardRisk(Section):
     minimum: float = _set(1.5, "R", "Reward at the stated target", "higher", ge=0.0, le=20.0)
-    take_profit_r: float | None = _set(None, "R", "Target where the strategy states none; none: no target", None, gt=0.0, le=100.0)
+    take_profit_r: float | None = _set(
+        None, "R", "Target where the strategy states none; none: no target", None, gt=0.0, le=100.0
+    )
 
 
 class Funding(Section):
     hold_hours: float = _set(24.0, "hours", "Expected holding time", "higher", ge=0.0, le=2160.0)
-    max_share_of_risk: float = _set(0.25, "ratio of R", "Most that expected funding may cost", "lower", gt=0.0, le=10.0)
-    reserve_days: float = _set(3.0, "days", "Funding set aside from the way to liquidation", "higher", ge=0.0, le=60.0)
+    max_share_of_risk: float = _set(
+        0.25, "ratio of R", "Most that expected funding may cost", "lower", gt=0.0, le=10.0
+    )
+    reserve_days: float = _set(
+        3.0, "days", "Funding set aside from the way to liquidation", "higher", ge=0.0, le=60.0
+    )
 
 
 class Streak(Section):
-    method: Literal["published", "win_rate"] = _set("published", "", "Fixed streak length, or from the win rate")
-    losses: int = _set(3, "trades", "Losses in a row that halve the size; each further one halves again", "lower", ge=1, le=50)
+    method: Literal["published", "win_rate"] = _set(
+        "published", "", "Fixed streak length, or from the win rate"
+    )
+    win_rate: float | None = _set(
+        None, "ratio", "The strategy's win rate, for method win_rate", None, gt=0.0, lt=1.0
+    )
+    losses: int = _set(
+        3,
+        "trades",
+        "Losses in a row that halve the size; each further one halves again",
+        "lower",
+        ge=1,
+        le=50,
+    )
     floor: float = _set(0.10, "factor", "Smallest size", "lower", gt=0.0, le=1.0)
     cooldown_losses: int = _set(3, "trades", "Losses in a row that stop entries", "lower", ge=1, le=50)
     cooldown_minutes: float = _set(60.0, "minutes", "For how long", "higher", ge=0.0, le=43200.0)
@@ -130,20 +169,30 @@ class Streak(Section):
 class Drawdown(Section):
     limit: float = _set(0.20, "ratio of peak equity", "Entries stop", "lower", gt=0.0, lt=1.0)
     reset: Literal["latched", "cooldown"] = _set("latched", "", "Until an operator resets it, or for a time")
-    cooldown_minutes: float = _set(10080.0, "minutes", "After which equity is the new reference", "higher", gt=0.0, le=525600.0)
-    ladder: tuple[tuple[float, float], ...] = _set((), "(drawdown, factor)", "Size steps down under the peak", None,
-                                                   ((0.05, 0.75), (0.10, 0.5), (0.15, 0.25)), strict=False)  # fmt: skip
+    cooldown_minutes: float = _set(
+        10080.0, "minutes", "After which equity is the new reference", "higher", gt=0.0, le=525600.0
+    )
+    ladder: tuple[tuple[float, float, float | None], ...] = _set(
+        (), "(drawdown, size factor, most leverage)",
+        "Size steps down under the peak; the leverage of the deepest step holds until a new peak", None,
+        ((0.05, 0.75, 3.0), (0.10, 0.5, 2.0), (0.15, 0.25, 1.0)), strict=False)  # fmt: skip
 
 
 class LossLimit(Section):
-    daily: float = _set(0.05, "ratio of opening equity", "Loss of a day, open loss included", "lower", gt=0.0, lt=1.0)
-    weekly: float = _set(0.15, "ratio of opening equity", "Loss of a week, open loss included", "lower", gt=0.0, lt=1.0)
+    daily: float = _set(
+        0.05, "ratio of opening equity", "Loss of a day, open loss included", "lower", gt=0.0, lt=1.0
+    )
+    weekly: float = _set(
+        0.15, "ratio of opening equity", "Loss of a week, open loss included", "lower", gt=0.0, lt=1.0
+    )
     rolling: bool = _set(False, "", "The last 24 hours and 7 days instead of the calendar's")
     timezone: str = _set("UTC", "IANA name", "Where a day begins")
 
 
 class Decay(Section):
-    method: Literal["cusum", "sharpe"] = _set("cusum", "", "Sequential test, or rolling Sharpe ratio", None, "sharpe")
+    method: Literal["cusum", "sharpe"] = _set(
+        "cusum", "", "Sequential test, or rolling Sharpe ratio", None, "sharpe"
+    )
     window_days: float = _set(30.0, "days", "Window of the Sharpe ratio", gt=0.0, le=365.0)
     min_trades: int = _set(10, "trades", "Fewer tell nothing", ge=2, le=1000)
     min_sharpe: float = _set(0.5, "per year", "Below it entries pause", "higher", ge=-10.0, le=10.0)
@@ -153,8 +202,12 @@ class Decay(Section):
 class MarginHealth(Section):
     alert: float = _set(0.80, "ratio of margin used", "Alert", "lower", gt=0.0, le=1.0)
     close: float = _set(0.90, "ratio of margin used", "Close", "lower", gt=0.0, le=1.0)
-    reduce_distance: float = _set(0.10, "ratio of price", "Liquidation nearer: reduce", "higher", ge=0.0, lt=1.0)
-    close_distance: float = _set(0.05, "ratio of price", "Liquidation nearer: close", "higher", ge=0.0, lt=1.0)
+    reduce_distance: float = _set(
+        0.10, "ratio of price", "Liquidation nearer: reduce", "higher", ge=0.0, lt=1.0
+    )
+    close_distance: float = _set(
+        0.05, "ratio of price", "Liquidation nearer: close", "higher", ge=0.0, lt=1.0
+    )
 
 
 class Deadman(Section):
@@ -167,18 +220,24 @@ class Deadman(Section):
 class Portfolio(Section):
     exposure: float = _set(0.50, "ratio of capital", "Margin of all bots", "lower", gt=0.0, le=1.0)
     asset: float = _set(0.25, "ratio of capital", "Margin of all bots on one asset", "lower", gt=0.0, le=1.0)
-    drawdown: float = _set(0.15, "ratio of peak capital", "Halts every bot until a manual reset", "lower", gt=0.0, lt=1.0)
+    drawdown: float = _set(
+        0.15, "ratio of peak capital", "Halts every bot until a manual reset", "lower", gt=0.0, lt=1.0
+    )
 
 
 class Gates(Section):
     allow_cross_margin: bool = _set(False, "", "Cross margin is refused without it", "false")
-    proving_days: float = _set(14.0, "days", "Dry-run on record before live entries", "higher", ge=0.0, le=365.0)
+    proving_days: float = _set(
+        14.0, "days", "Dry-run on record before live entries", "higher", ge=0.0, le=365.0
+    )
     proving_override: bool = _set(False, "", "Trade live without the record", "false")
 
 
 class Journal(Section):
     enabled: bool = _set(True, "", "Record every plan and outcome; always off in hyperopt")
-    path: str | None = _set(None, "path", "JSON lines file; none: user_data/plimsoll/<strategy>-<runmode>.jsonl")
+    path: str | None = _set(
+        None, "path", "JSON lines file; none: user_data/plimsoll/<strategy>-<runmode>.jsonl"
+    )
 
 
 Layer = Literal["leverage", "volatility", "kelly", "risk", "exposure", "correlation", "reward_risk", "funding", "streak",
@@ -195,7 +254,9 @@ class Settings(Section):
     profile: Literal["calibrated", "classic"] = _set("calibrated", "", "The set of defaults")
     override: tuple[str, ...] = _set((), "keys", "Keys that the config sets even where it is looser than the strategy",
                                      strict=False)  # fmt: skip
-    off: tuple[Layer, ...] = _set((), "layers", "Layers switched off, to measure what each does", strict=False)
+    off: tuple[Layer, ...] = _set(
+        (), "layers", "Layers switched off, to measure what each does", strict=False
+    )
     leverage: Leverage = Leverage()
     volatility: Volatility = Volatility()
     kelly: Kelly = Kelly()

@@ -9,6 +9,7 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
+from plimsoll.rules import drawdown
 from plimsoll.settings.limits import Settings
 
 Flat = dict[str, Any]
@@ -19,7 +20,9 @@ class SettingsError(ValueError):
 
     def __init__(self, faults: list[str]) -> None:
         self.faults = faults
-        super().__init__("plimsoll settings are not usable:\n" + "\n".join(f"  - {fault}" for fault in faults))
+        super().__init__(
+            "plimsoll settings are not usable:\n" + "\n".join(f"  - {fault}" for fault in faults)
+        )
 
 
 def load(config: Any = None, strategy: Any = None) -> Settings:
@@ -175,4 +178,17 @@ def _contradictions(values: Flat) -> list[str]:
         low, high = (values.get(key, FIELDS[key].default) for key in (lower, upper))
         if all(isinstance(x, int | float) and not isinstance(x, bool) for x in (low, high)) and low > high:
             faults.append(f"{lower} = {low!r}: must not be above {upper} = {high!r}")
+    if values.get("streak.method") == "win_rate" and values.get("streak.win_rate") is None:
+        faults.append(
+            "streak.win_rate = None: method win_rate needs the strategy's win rate, a ratio in (0, 1)"
+        )
+    faults += _ladder_faults(values.get("drawdown.ladder"))
     return faults
+
+
+def _ladder_faults(ladder: Any) -> list[str]:
+    try:
+        drawdown.Config(ladder=tuple(tuple(step) for step in ladder or ()))
+    except (TypeError, ValueError) as error:
+        return [f"drawdown.ladder = {ladder!r}: {error}"]
+    return []

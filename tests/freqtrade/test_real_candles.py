@@ -31,7 +31,9 @@ def backtest(user_data: Path, *arguments: str, configs: tuple[Any, ...] = ()) ->
     if "--timerange" not in arguments:
         command += ["--timerange", PERIOD]
     with LoopbackExchange() as exchange:
-        run = run_freqtrade(command, user_data=user_data, configs=[CONFIG, *configs], exchange_url=exchange.url)
+        run = run_freqtrade(
+            command, user_data=user_data, configs=[CONFIG, *configs], exchange_url=exchange.url
+        )
         assert exchange.unknown_requests == []
     return run.check()
 
@@ -165,7 +167,9 @@ def test_stop_when_hit_at_a_fixed_leverage_then_the_trade_realises_r_within_2_pe
 def test_backtest_when_run_twice_then_trades_and_journal_are_the_same_byte_for_byte(user_data: Path) -> None:
     seen = []
     for _ in range(2):
-        backtest(user_data, "--max-open-trades", "5", "-s", "GuardedEmaCross", "--timerange", "20230201-20230601")
+        backtest(
+            user_data, "--max-open-trades", "5", "-s", "GuardedEmaCross", "--timerange", "20230201-20230601"
+        )
         loaded = load_backtest(user_data, "GuardedEmaCross")
         journal = (user_data / "plimsoll" / "GuardedEmaCross-backtest.jsonl").read_bytes()
         assert len(journal) > 10_000

@@ -131,7 +131,9 @@ def test_stops_when_mirrored_around_the_entry_then_the_same(rate, distance, shar
         outcome = stop_inside_liquidation(stop_price=below, **long_).outcome
         assert outcome is stop_inside_liquidation(stop_price=above, **short).outcome
     ratio_long = stop_ratio_for_freqtrade(stop_price=below, current_rate=rate, side="long", leverage=leverage)
-    ratio_short = stop_ratio_for_freqtrade(stop_price=above, current_rate=rate, side="short", leverage=leverage)
+    ratio_short = stop_ratio_for_freqtrade(
+        stop_price=above, current_rate=rate, side="short", leverage=leverage
+    )
     assert math.isclose(ratio_long, ratio_short, rel_tol=1e-6)
 
 
@@ -167,7 +169,9 @@ def test_stop_when_tightened_then_between_liquidation_and_entry(side, rate, atr_
 
 @quick
 @given(sides, rates, ratios, notionals)
-def test_stop_when_leverage_rises_then_never_further_out_and_the_loss_never_rises(side, rate, distance, notional):
+def test_stop_when_leverage_rises_then_never_further_out_and_the_loss_never_rises(
+    side, rate, distance, notional
+):
     stops, losses = [], []
     for leverage in range(1, 11):
         liquidation = price_of(side, rate, notional, leverage)
@@ -308,8 +312,12 @@ def test_rules_when_given_anything_then_answer_finite_or_nothing(data):
     side = data.draw(st.one_of(sides, anything))
     held = [OpenPosition("x", "BTC", side, a(), a(), a())]
     answers = [
-        leverage_from_stop(stop_price_ratio=a(), side=side, tiers=TIERS, notional=a(), fee=a(), funding_per_day=a(), cap=a()),
-        leverage_from_liquidation(side=side, tiers=TIERS, notional=a(), cap=a(), daily_range=a(), extra_ratio=a()),
+        leverage_from_stop(
+            stop_price_ratio=a(), side=side, tiers=TIERS, notional=a(), fee=a(), funding_per_day=a(), cap=a()
+        ),
+        leverage_from_liquidation(
+            side=side, tiers=TIERS, notional=a(), cap=a(), daily_range=a(), extra_ratio=a()
+        ),
         atr_stop(atr=a(), rate=a(), multiple=a(), own_stop_price_ratio=a()),
         stop_inside_liquidation(side=side, stop_price=a(), open_rate=a(), liquidation_price=a()),
         risk_size(equity=a(), risk_per_trade=a(), loss_at_stop_ratio=a()),

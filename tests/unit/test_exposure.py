@@ -71,9 +71,16 @@ def test_position_margin_when_asked_then_the_share_of_equity():
 
 @pytest.mark.parametrize(
     ("rule", "field"),
-    [("total_margin", "margin"), ("gross_notional", "notional"), ("net_notional", "notional"), ("asset_margin", "margin")],
+    [
+        ("total_margin", "margin"),
+        ("gross_notional", "notional"),
+        ("net_notional", "notional"),
+        ("asset_margin", "margin"),
+    ],
 )
-@pytest.mark.parametrize(("used", "outcome"), [(499.999, Outcome.FINE), (500.0, Outcome.BREACHED), (500.001, Outcome.BREACHED)])
+@pytest.mark.parametrize(
+    ("used", "outcome"), [(499.999, Outcome.FINE), (500.0, Outcome.BREACHED), (500.001, Outcome.BREACHED)]
+)
 def test_limit_when_used_just_inside_or_outside_then_fine_or_breached(rule, field, used, outcome):
     held = dataclasses.replace(position(), **{field: used})
 
@@ -108,8 +115,12 @@ def test_gross_when_long_and_short_then_they_add_up():
 def test_net_when_positions_offset_then_the_other_side_has_more_left(longs, shorts, left_long, left_short):
     held = [position(notional=float(longs)), position("short", notional=float(shorts))]
 
-    assert net_notional(equity=1_000.0, ratio=2.0, positions=held, side="long").value == pytest.approx(left_long)
-    assert net_notional(equity=1_000.0, ratio=2.0, positions=held, side="short").value == pytest.approx(left_short)
+    assert net_notional(equity=1_000.0, ratio=2.0, positions=held, side="long").value == pytest.approx(
+        left_long
+    )
+    assert net_notional(equity=1_000.0, ratio=2.0, positions=held, side="short").value == pytest.approx(
+        left_short
+    )
 
 
 @pytest.mark.parametrize(("side", "other"), [("long", "short"), ("short", "long")])
@@ -145,7 +156,9 @@ def test_asset_margin_when_an_asset_is_not_known_then_unknown(asset, held):
 
 
 @pytest.mark.parametrize(("side", "caps"), [("long", (2, None)), ("short", (None, 2))])
-@pytest.mark.parametrize(("count", "outcome"), [(0, Outcome.FINE), (1, Outcome.FINE), (2, Outcome.BREACHED), (3, Outcome.BREACHED)])
+@pytest.mark.parametrize(
+    ("count", "outcome"), [(0, Outcome.FINE), (1, Outcome.FINE), (2, Outcome.BREACHED), (3, Outcome.BREACHED)]
+)
 def test_side_cap_when_count_is_just_inside_or_outside_then_fine_or_breached(side, caps, count, outcome):
     other = "short" if side == "long" else "long"
     positions = [position(side)] * count + [position(other)] * 5
@@ -153,7 +166,9 @@ def test_side_cap_when_count_is_just_inside_or_outside_then_fine_or_breached(sid
     answer = side_cap(side=side, positions=positions, max_long=caps[0], max_short=caps[1])
 
     assert (answer.kind, answer.outcome) == (Kind.GATE, outcome)
-    assert side_cap(side=other, positions=positions, max_long=caps[0], max_short=caps[1]).outcome is Outcome.FINE
+    assert (
+        side_cap(side=other, positions=positions, max_long=caps[0], max_short=caps[1]).outcome is Outcome.FINE
+    )
 
 
 @pytest.mark.parametrize("cap", [-1, math.nan, math.inf, "2", True])

@@ -21,7 +21,9 @@ def test_expected_when_the_rate_is_positive_then_longs_pay_shorts(side, sign):
 @pytest.mark.parametrize("name", ["funding_per_day", "hold_hours", "side"])
 @pytest.mark.parametrize("value", GARBAGE, ids=lambda value: str(value)[:8])
 def test_expected_when_an_input_is_garbage_then_nan(name, value):
-    assert math.isnan(expected_funding(**{"funding_per_day": 0.001, "hold_hours": 8.0, "side": "long", name: value}))
+    assert math.isnan(
+        expected_funding(**{"funding_per_day": 0.001, "hold_hours": 8.0, "side": "long", name: value})
+    )
 
 
 def test_expected_when_the_hold_is_negative_then_nan():
@@ -35,7 +37,8 @@ def test_reserve_when_this_side_pays_then_days_of_it_and_never_below_zero(side, 
 
 
 @pytest.mark.parametrize(
-    "change", [{"funding_per_day": math.nan}, {"funding_per_day": None}, {"days": -1.0}, {"days": "x"}, {"side": "x"}]
+    "change",
+    [{"funding_per_day": math.nan}, {"funding_per_day": None}, {"days": -1.0}, {"days": "x"}, {"side": "x"}],
 )
 def test_reserve_when_an_input_is_garbage_then_nan(change):
     assert math.isnan(funding_reserve(**{"funding_per_day": 0.001, "days": 3.0, "side": "long", **change}))
@@ -61,9 +64,17 @@ def test_gate_when_the_rate_is_missing_then_unknown_unless_there_is_no_funding()
     assert funding_gate(required=False, **{**ask, "funding_per_day": math.nan}).outcome is Outcome.UNKNOWN
 
 
-@pytest.mark.parametrize("name", ["funding_per_day", "side", "hold_hours", "loss_at_stop_ratio", "max_share_of_risk"])
+@pytest.mark.parametrize(
+    "name", ["funding_per_day", "side", "hold_hours", "loss_at_stop_ratio", "max_share_of_risk"]
+)
 @pytest.mark.parametrize("value", GARBAGE, ids=lambda value: str(value)[:8])
 def test_gate_when_an_input_is_garbage_then_unknown(name, value):
-    known = {"funding_per_day": 0.001, "side": "long", "hold_hours": 8.0, "loss_at_stop_ratio": 0.05, "max_share_of_risk": 0.25}
+    known = {
+        "funding_per_day": 0.001,
+        "side": "long",
+        "hold_hours": 8.0,
+        "loss_at_stop_ratio": 0.05,
+        "max_share_of_risk": 0.25,
+    }
 
     assert funding_gate(**{**known, name: value}).outcome is Outcome.UNKNOWN

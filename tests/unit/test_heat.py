@@ -24,13 +24,17 @@ def test_heat_when_a_stop_is_in_profit_then_it_makes_no_room():
     assert heat(positions=[position(100.0), position(-500.0)], equity=10_000.0) == pytest.approx(0.01)
 
 
-@pytest.mark.parametrize(("risk", "equity"), [(math.nan, 1.0), (None, 1.0), (1.0, 0.0), (1.0, -1.0), (1.0, math.nan)])
+@pytest.mark.parametrize(
+    ("risk", "equity"), [(math.nan, 1.0), (None, 1.0), (1.0, 0.0), (1.0, -1.0), (1.0, math.nan)]
+)
 def test_heat_when_an_input_is_garbage_then_nan(risk, equity):
     assert math.isnan(heat(positions=[position(risk)], equity=equity))
     assert math.isnan(heat(positions=None, equity=1_000.0))
 
 
-@pytest.mark.parametrize(("risk", "outcome"), [(599.99, Outcome.FINE), (600.0, Outcome.BREACHED), (600.01, Outcome.BREACHED)])
+@pytest.mark.parametrize(
+    ("risk", "outcome"), [(599.99, Outcome.FINE), (600.0, Outcome.BREACHED), (600.01, Outcome.BREACHED)]
+)
 def test_limit_when_heat_is_just_inside_or_outside_then_fine_or_breached(risk, outcome):
     answer = heat_limit(equity=10_000.0, positions=[position(risk)], loss_at_stop_ratio=0.05)
 
@@ -67,4 +71,7 @@ def test_limit_when_the_positions_are_not_known_then_unknown():
 
 
 def test_limit_when_no_heat_is_allowed_then_breached():
-    assert heat_limit(equity=1.0, max_heat=0.0, positions=[], loss_at_stop_ratio=0.05).outcome is Outcome.BREACHED
+    assert (
+        heat_limit(equity=1.0, max_heat=0.0, positions=[], loss_at_stop_ratio=0.05).outcome
+        is Outcome.BREACHED
+    )

@@ -326,7 +326,10 @@ def test_estimate_when_the_last_trade_lost_then_its_size_does_not_grow(
     before: float, after: float, last: float, expected: float
 ) -> None:
     previous = KellyEstimate("edge", before, 50)
-    assert without_growth_after_loss(previous, KellyEstimate("edge", after, 51), last).notional_to_equity == expected
+    assert (
+        without_growth_after_loss(previous, KellyEstimate("edge", after, 51), last).notional_to_equity
+        == expected
+    )
 
 
 def test_estimate_when_the_cold_start_ends_with_a_loss_then_it_lasts_until_a_win() -> None:

@@ -110,7 +110,18 @@ def test_leverage_when_the_stop_is_tight_then_the_cap_and_never_above_five(cap, 
 
 @pytest.mark.parametrize(
     "name",
-    ["stop_price_ratio", "notional", "stop_to_liquidation_ratio", "fee", "funding_per_day", "funding_days", "buffer", "cap", "side", "tiers"],
+    [
+        "stop_price_ratio",
+        "notional",
+        "stop_to_liquidation_ratio",
+        "fee",
+        "funding_per_day",
+        "funding_days",
+        "buffer",
+        "cap",
+        "side",
+        "tiers",
+    ],
 )
 @pytest.mark.parametrize("value", GARBAGE, ids=lambda value: str(value)[:8])
 def test_leverage_when_an_input_is_garbage_then_unknown(name, value):
@@ -123,7 +134,14 @@ def test_leverage_when_an_input_is_garbage_then_unknown(name, value):
 
 @pytest.mark.parametrize(
     "change",
-    [{"stop_price_ratio": 0.0}, {"stop_to_liquidation_ratio": 1.0}, {"fee": -0.1}, {"funding_days": -1.0}, {"cap": 0.9}, {"buffer": 1.0}],
+    [
+        {"stop_price_ratio": 0.0},
+        {"stop_to_liquidation_ratio": 1.0},
+        {"fee": -0.1},
+        {"funding_days": -1.0},
+        {"cap": 0.9},
+        {"buffer": 1.0},
+    ],
 )
 def test_leverage_when_an_input_is_out_of_range_then_unknown(change):
     known = {"stop_price_ratio": 0.02, "side": "long", "tiers": FLAT, "notional": 100.0, "fee": FEE}
@@ -132,7 +150,14 @@ def test_leverage_when_an_input_is_out_of_range_then_unknown(change):
 
 
 @pytest.mark.parametrize(
-    "change", [{"mmr": math.nan}, {"mmr": -0.1}, {"stop_price_ratio": None}, {"cap": 0.5}, {"funding_cost_per_day": "x"}]
+    "change",
+    [
+        {"mmr": math.nan},
+        {"mmr": -0.1},
+        {"stop_price_ratio": None},
+        {"cap": 0.5},
+        {"funding_cost_per_day": "x"},
+    ],
 )
 def test_closed_form_when_an_input_is_unknown_then_nan(change):
     assert math.isnan(leverage_closed_form(**{"stop_price_ratio": 0.02, "mmr": 0.01, "fee": FEE, **change}))
@@ -157,7 +182,9 @@ def test_cap_when_several_bounds_are_given_then_the_floor_of_the_smallest(cap, m
     assert (answer.outcome, answer.kind, answer.value) == (Outcome.FINE, Kind.LEVERAGE, value)
 
 
-@pytest.mark.parametrize(("proposed", "outcome"), [(1.0, Outcome.FINE), (0.999, Outcome.BREACHED), (0.0, Outcome.BREACHED)])
+@pytest.mark.parametrize(
+    ("proposed", "outcome"), [(1.0, Outcome.FINE), (0.999, Outcome.BREACHED), (0.0, Outcome.BREACHED)]
+)
 def test_cap_when_proposed_is_under_1x_then_breached_because_nothing_is_raised(proposed, outcome):
     assert leverage_cap(cap=3.0, exchange_maximum=20.0, proposed=proposed).outcome is outcome
 

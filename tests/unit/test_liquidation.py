@@ -40,7 +40,14 @@ def test_distance_when_given_the_vectors_then_equals_them(case):
 
 @pytest.mark.parametrize(
     ("notional", "mmr"),
-    [(1e-9, 0.01), (4_999.99, 0.01), (5_000.0, 0.025), (49_999.9, 0.025), (50_000.0, 0.05), (100_000.0, 0.05)],
+    [
+        (1e-9, 0.01),
+        (4_999.99, 0.01),
+        (5_000.0, 0.025),
+        (49_999.9, 0.025),
+        (50_000.0, 0.05),
+        (100_000.0, 0.05),
+    ],
 )
 def test_tier_when_notional_is_within_then_the_one_whose_range_holds_it(notional, mmr):
     assert tier_of(TIERS, notional).mmr == mmr
@@ -126,7 +133,9 @@ def test_price_when_an_input_is_garbage_then_nan(name, value):
     assert math.isnan(liquidation_price(side="long", **{**known, name: value}))
 
 
-@pytest.mark.parametrize("change", [{"margin": 0.0}, {"amount": -1.0}, {"side": "up"}, {"buffer": 1.0}, {"buffer": -0.01}])
+@pytest.mark.parametrize(
+    "change", [{"margin": 0.0}, {"amount": -1.0}, {"side": "up"}, {"buffer": 1.0}, {"buffer": -0.01}]
+)
 def test_price_when_an_input_is_out_of_range_then_nan(change):
     known = {"side": "long", "open_rate": 100.0, "amount": 1.0, "margin": 20.0, "tiers": FLAT}
 
@@ -157,11 +166,14 @@ def test_distance_when_compared_with_the_price_then_the_same(side, leverage, not
         for tier in (TIERS if extra_ratio > -0.5 else [tier_of(TIERS, notional)])
     )
 
-    assert ratio == pytest.approx(liquidation_distance(side=side, rate=200.0, liquidation_price=price), abs=1e-12)
+    assert ratio == pytest.approx(
+        liquidation_distance(side=side, rate=200.0, liquidation_price=price), abs=1e-12
+    )
 
 
 @pytest.mark.parametrize(
-    "change", [{"leverage": 0.0}, {"leverage": math.nan}, {"mmr": 1.0}, {"mmr": None}, {"side": "x"}, {"buffer": "a"}]
+    "change",
+    [{"leverage": 0.0}, {"leverage": math.nan}, {"mmr": 1.0}, {"mmr": None}, {"side": "x"}, {"buffer": "a"}],
 )
 def test_distance_ratio_when_an_input_is_unknown_then_nan(change):
     assert math.isnan(buffered_distance_ratio(**{"leverage": 5.0, "mmr": 0.01, "side": "long", **change}))
@@ -169,7 +181,14 @@ def test_distance_ratio_when_an_input_is_unknown_then_nan(change):
 
 @pytest.mark.parametrize(
     ("side", "rate", "price"),
-    [("long", math.nan, 1.0), ("long", 1.0, None), ("long", 1.0, math.nan), ("long", 1.0, -1.0), ("short", 1.0, 0.0), ("x", 1.0, 1.0)],
+    [
+        ("long", math.nan, 1.0),
+        ("long", 1.0, None),
+        ("long", 1.0, math.nan),
+        ("long", 1.0, -1.0),
+        ("short", 1.0, 0.0),
+        ("x", 1.0, 1.0),
+    ],
 )
 def test_liquidation_distance_when_an_input_is_unknown_then_nan(side, rate, price):
     assert math.isnan(liquidation_distance(side=side, rate=rate, liquidation_price=price))
@@ -194,8 +213,13 @@ def test_minimum_distance_when_just_inside_or_outside_then_fine_or_breached(dist
 
 
 def test_minimum_distance_when_multiple_is_two_then_twice_the_daily_range():
-    assert minimum_liquidation_distance(distance_ratio=0.2, daily_range=0.1, daily_range_multiple=2.0).outcome is Outcome.FINE
-    assert minimum_liquidation_distance(distance_ratio=0.199, daily_range=0.1, daily_range_multiple=2.0).blocks
+    assert (
+        minimum_liquidation_distance(distance_ratio=0.2, daily_range=0.1, daily_range_multiple=2.0).outcome
+        is Outcome.FINE
+    )
+    assert minimum_liquidation_distance(
+        distance_ratio=0.199, daily_range=0.1, daily_range_multiple=2.0
+    ).blocks
 
 
 @pytest.mark.parametrize("name", ["distance_ratio", "daily_range", "minimum", "daily_range_multiple"])
@@ -208,7 +232,9 @@ def test_minimum_distance_when_an_input_is_garbage_then_unknown(name, value):
 
 @pytest.mark.parametrize("daily_range", [0.0, -0.1])
 def test_minimum_distance_when_daily_range_is_not_positive_then_unknown(daily_range):
-    assert minimum_liquidation_distance(distance_ratio=0.5, daily_range=daily_range).outcome is Outcome.UNKNOWN
+    assert (
+        minimum_liquidation_distance(distance_ratio=0.5, daily_range=daily_range).outcome is Outcome.UNKNOWN
+    )
 
 
 @pytest.mark.parametrize("side", SIDES)
@@ -234,7 +260,9 @@ def test_leverage_when_not_even_1x_is_far_enough_then_breached(side):
 
 @pytest.mark.parametrize(("cap", "value"), [(5.0, 5.0), (3.99, 3.0), (1.0, 1.0), (1e300, 50.0)])
 def test_leverage_when_nothing_else_binds_then_the_floor_of_cap_or_tier_maximum(cap, value):
-    answer = leverage_from_liquidation(side="long", tiers=TIERS, notional=100.0, cap=cap, minimum=0.0, daily_range=1e-9)
+    answer = leverage_from_liquidation(
+        side="long", tiers=TIERS, notional=100.0, cap=cap, minimum=0.0, daily_range=1e-9
+    )
 
     assert answer.value == value
 
@@ -260,7 +288,9 @@ def test_leverage_when_funding_is_reserved_then_lower():
     assert leverage_from_liquidation(extra_ratio=-0.05, **ask).value == 4.0
 
 
-@pytest.mark.parametrize("name", ["notional", "cap", "minimum", "daily_range", "buffer", "extra_ratio", "side"])
+@pytest.mark.parametrize(
+    "name", ["notional", "cap", "minimum", "daily_range", "buffer", "extra_ratio", "side"]
+)
 @pytest.mark.parametrize("value", GARBAGE, ids=lambda value: str(value)[:8])
 def test_leverage_when_an_input_is_garbage_then_unknown(name, value):
     known = {"side": "long", "tiers": FLAT, "notional": 100.0, "cap": 5.0, "daily_range": 0.05}

@@ -28,7 +28,11 @@ def binance():
 def tiers_of(exchange, pair):
     return tuple(
         MaintenanceTier(
-            tier["minNotional"], tier["maxNotional"], tier["maintenanceMarginRate"], tier["maintAmt"], tier["maxLeverage"]
+            tier["minNotional"],
+            tier["maxNotional"],
+            tier["maintenanceMarginRate"],
+            tier["maintAmt"],
+            tier["maxLeverage"],
         )
         for tier in exchange._leverage_tiers[pair]
     )
@@ -63,7 +67,10 @@ def test_price_when_margin_and_notional_share_a_tier_then_equals_freqtrades(bina
             notional = max(tier.min_notional + share * (tier.max_notional - tier.min_notional), 10.0)
             trade = position(side, notional, leverage, 123.456)
             theirs = freqtrade_price(binance, pair, trade, leverage, buffered=False)
-            at_entry, at_liquidation = trade["amount"] * trade["open_rate"], trade["amount"] * max(theirs, 1e-9)
+            at_entry, at_liquidation = (
+                trade["amount"] * trade["open_rate"],
+                trade["amount"] * max(theirs, 1e-9),
+            )
             if len({tier_of(tiers, value) for value in (trade["margin"], at_entry, at_liquidation)}) > 1:
                 continue
             compared += 1
@@ -77,7 +84,9 @@ def test_price_when_margin_and_notional_share_a_tier_then_equals_freqtrades(bina
 @pytest.mark.parametrize("side", SIDES)
 @pytest.mark.parametrize("leverage", [1, 2, 3, 5, 10, 20])
 @pytest.mark.parametrize("pair", PAIRS)
-def test_price_when_freqtrade_is_given_every_tier_then_the_nearest_of_its_prices(binance, pair, side, leverage, monkeypatch):
+def test_price_when_freqtrade_is_given_every_tier_then_the_nearest_of_its_prices(
+    binance, pair, side, leverage, monkeypatch
+):
     tiers = tiers_of(binance, pair)
     nearest = max if side == "long" else min
     for tier in tiers:
@@ -102,7 +111,9 @@ def test_tier_when_looked_up_at_and_around_every_border_then_freqtrades(binance,
     for tier in tiers:
         for notional in (tier.min_notional + 1e-6, tier.max_notional - 1e-6, tier.max_notional):
             found = tier_of(tiers, notional)
-            assert (found.mmr, found.maintenance_amount) == binance.get_maintenance_ratio_and_amt(pair, notional)
+            assert (found.mmr, found.maintenance_amount) == binance.get_maintenance_ratio_and_amt(
+                pair, notional
+            )
     assert tier_of(tiers, tiers[-1].max_notional + 1e-6) is None
 
 
@@ -118,8 +129,12 @@ def test_price_when_btc_at_75x_then_freqtrades_is_too_optimistic_by_its_tier(bin
 
 
 @pytest.mark.parametrize("side", SIDES)
-@pytest.mark.parametrize(("pair", "margin", "leverage"), [("WIF/USDT:USDT", 4_000.0, 10), ("1MBABYDOGE/USDT:USDT", 2_000.0, 10)])
-def test_price_when_a_small_pair_at_10x_then_hit_before_freqtrades_buffered_one(binance, side, pair, margin, leverage):
+@pytest.mark.parametrize(
+    ("pair", "margin", "leverage"), [("WIF/USDT:USDT", 4_000.0, 10), ("1MBABYDOGE/USDT:USDT", 2_000.0, 10)]
+)
+def test_price_when_a_small_pair_at_10x_then_hit_before_freqtrades_buffered_one(
+    binance, side, pair, margin, leverage
+):
     tiers = tiers_of(binance, pair)
     trade = position(side, margin * leverage, leverage, 1.0)
 
@@ -130,7 +145,9 @@ def test_price_when_a_small_pair_at_10x_then_hit_before_freqtrades_buffered_one(
 
 
 @pytest.mark.parametrize(("side", "notional"), [("long", 700_000.0), ("short", 490_000.0)])
-def test_price_when_the_notional_changes_tier_on_the_way_then_liquidated_before_the_entrys_tier_says(binance, side, notional):
+def test_price_when_the_notional_changes_tier_on_the_way_then_liquidated_before_the_entrys_tier_says(
+    binance, side, notional
+):
     tiers = tiers_of(binance, "VIDT/USDT:USDT")
     entry = tier_of(tiers, notional)
     trade = position(side, notional, 2, 1.0)

@@ -55,9 +55,13 @@ def test_reward_when_no_target_is_stated_then_fine():
     assert (answer.outcome, answer.reason) == (Outcome.FINE, "no target stated")
 
 
-@pytest.mark.parametrize(("side", "target"), [("long", 99.0), ("long", 100.0), ("short", 101.0), ("short", 100.0)])
+@pytest.mark.parametrize(
+    ("side", "target"), [("long", 99.0), ("long", 100.0), ("short", 101.0), ("short", 100.0)]
+)
 def test_reward_when_the_target_is_on_the_wrong_side_then_breached(side, target):
-    answer = reward_to_risk(side=side, rate=100.0, target_price=target, loss_at_stop_ratio=0.05, fees=0.0, minimum=0.0)
+    answer = reward_to_risk(
+        side=side, rate=100.0, target_price=target, loss_at_stop_ratio=0.05, fees=0.0, minimum=0.0
+    )
 
     assert answer.outcome is Outcome.BREACHED
     assert "wrong side" in answer.reason
@@ -66,6 +70,13 @@ def test_reward_when_the_target_is_on_the_wrong_side_then_breached(side, target)
 @pytest.mark.parametrize("name", ["side", "rate", "target_price", "loss_at_stop_ratio", "fees", "minimum"])
 @pytest.mark.parametrize("value", [-1.0, *GARBAGE], ids=lambda value: str(value)[:8])
 def test_reward_when_an_input_is_garbage_then_unknown(name, value):
-    known = {"side": "long", "rate": 100.0, "target_price": 120.0, "loss_at_stop_ratio": 0.05, "fees": 0.0, "minimum": 1.5}
+    known = {
+        "side": "long",
+        "rate": 100.0,
+        "target_price": 120.0,
+        "loss_at_stop_ratio": 0.05,
+        "fees": 0.0,
+        "minimum": 1.5,
+    }
 
     assert reward_to_risk(**{**known, name: value}).outcome is Outcome.UNKNOWN

@@ -36,12 +36,16 @@ def test_stop_when_funding_was_received_then_does_not_widen(side: str) -> None:
     share=st.floats(0.0, 0.85),
 )
 @settings(derandomize=True, max_examples=200)
-def test_stop_when_funding_was_paid_then_the_whole_loss_is_still_r(side: Any, distance: float, share: float) -> None:
+def test_stop_when_funding_was_paid_then_the_whole_loss_is_still_r(
+    side: Any, distance: float, share: float
+) -> None:
     paid = share * distance
     risk = loss_at_stop_ratio(side=side, stop_price_ratio=distance, **COSTS)
     moved = stop(side, distance, paid)
     assert moved <= distance
-    assert loss_at_stop_ratio(side=side, stop_price_ratio=moved, **COSTS) + paid == pytest.approx(risk, rel=1e-9)
+    assert loss_at_stop_ratio(side=side, stop_price_ratio=moved, **COSTS) + paid == pytest.approx(
+        risk, rel=1e-9
+    )
 
 
 @pytest.mark.parametrize("side", SIDES)

@@ -44,7 +44,9 @@ def test_loss_when_a_trade_exits_at_its_stop_then_r_at_any_leverage_and_side(sid
 
 @pytest.mark.parametrize(("side", "exit_value"), [("long", 0.9), ("short", 1.1)])
 def test_loss_when_stated_then_fees_once_each_side_and_slippage_on_the_exit_value(side, exit_value):
-    loss = loss_at_stop_ratio(side=side, stop_price_ratio=0.1, fee_open=0.001, fee_close=0.002, slippage=0.003)
+    loss = loss_at_stop_ratio(
+        side=side, stop_price_ratio=0.1, fee_open=0.001, fee_close=0.002, slippage=0.003
+    )
 
     assert loss == pytest.approx(0.1 + 0.001 + 0.005 * exit_value)
 
@@ -57,7 +59,10 @@ def test_loss_when_an_input_is_garbage_then_nan(name, value):
     assert math.isnan(loss_at_stop_ratio(**{**known, name: value}))
 
 
-@pytest.mark.parametrize(("side", "ratio", "known"), [("long", 0.999, True), ("long", 1.0, False), ("short", 1.0, True), ("short", 0.0, False)])
+@pytest.mark.parametrize(
+    ("side", "ratio", "known"),
+    [("long", 0.999, True), ("long", 1.0, False), ("short", 1.0, True), ("short", 0.0, False)],
+)
 def test_loss_when_the_stop_is_all_of_the_price_away_then_nan_for_a_long(side, ratio, known):
     loss = loss_at_stop_ratio(side=side, stop_price_ratio=ratio, fee_open=0.0, fee_close=0.0, slippage=0.0)
 
@@ -67,13 +72,23 @@ def test_loss_when_the_stop_is_all_of_the_price_away_then_nan_for_a_long(side, r
 def test_size_when_inputs_are_known_then_equity_times_risk_over_loss():
     answer = risk_size(equity=10_000.0, risk_per_trade=0.01, loss_at_stop_ratio=0.05)
 
-    assert (answer.kind, answer.outcome, answer.value) == (Kind.NOTIONAL, Outcome.FINE, pytest.approx(2_000.0))
+    assert (answer.kind, answer.outcome, answer.value) == (
+        Kind.NOTIONAL,
+        Outcome.FINE,
+        pytest.approx(2_000.0),
+    )
     assert "100" not in answer.reason or "2000.00" in answer.reason
 
 
 @pytest.mark.parametrize(
     ("risk", "outcome"),
-    [(0.0, Outcome.BREACHED), (1e-9, Outcome.FINE), (1.0, Outcome.FINE), (1.0001, Outcome.UNKNOWN), (-0.01, Outcome.UNKNOWN)],
+    [
+        (0.0, Outcome.BREACHED),
+        (1e-9, Outcome.FINE),
+        (1.0, Outcome.FINE),
+        (1.0001, Outcome.UNKNOWN),
+        (-0.01, Outcome.UNKNOWN),
+    ],
 )
 def test_size_when_risk_is_at_a_bound_then_refused_or_allowed(risk, outcome):
     assert risk_size(equity=10_000.0, risk_per_trade=risk, loss_at_stop_ratio=0.05).outcome is outcome
@@ -82,12 +97,16 @@ def test_size_when_risk_is_at_a_bound_then_refused_or_allowed(risk, outcome):
 @pytest.mark.parametrize("name", ["equity", "risk_per_trade", "loss_at_stop_ratio"])
 @pytest.mark.parametrize("value", [-1.0, *GARBAGE], ids=lambda value: str(value)[:8])
 def test_size_when_an_input_is_garbage_then_unknown(name, value):
-    answer = risk_size(**{"equity": 10_000.0, "risk_per_trade": 0.01, "loss_at_stop_ratio": 0.05, name: value})
+    answer = risk_size(
+        **{"equity": 10_000.0, "risk_per_trade": 0.01, "loss_at_stop_ratio": 0.05, name: value}
+    )
 
     assert (answer.outcome, answer.value) == (Outcome.UNKNOWN, None)
 
 
-@pytest.mark.parametrize(("notional", "loss"), [(math.nan, 0.05), (-1.0, 0.05), (100.0, 0.0), (100.0, None), ("a", 0.05)])
+@pytest.mark.parametrize(
+    ("notional", "loss"), [(math.nan, 0.05), (-1.0, 0.05), (100.0, 0.0), (100.0, None), ("a", 0.05)]
+)
 def test_planned_risk_when_an_input_is_garbage_then_nan(notional, loss):
     assert math.isnan(planned_risk(notional=notional, loss_at_stop_ratio=loss))
 

@@ -50,7 +50,9 @@ def test_settings_when_frozen_then_cannot_be_changed() -> None:
 
 
 def test_settings_when_several_faults_then_all_are_in_one_message_with_key_value_and_range() -> None:
-    found = faults(config={"risk": {"per_trade": 0.05, "tpyo": 1}, "nonsense": 2, "leverage": {"cap": 7.0}, "kelly": 3})
+    found = faults(
+        config={"risk": {"per_trade": 0.05, "tpyo": 1}, "nonsense": 2, "leverage": {"cap": 7.0}, "kelly": 3}
+    )
     text = "\n".join(found)
     assert len(found) == 5
     assert "risk.per_trade = 0.05: allowed is (0.0, 0.02]" in text
@@ -93,8 +95,14 @@ def test_settings_when_both_set_a_limit_then_the_tighter_wins() -> None:
     strategy = {"risk": {"per_trade": 0.008}, "leverage": {"min_liquidation_distance": 0.2}}
     assert load({"risk": {"per_trade": 0.005}}, strategy).risk.per_trade == 0.005
     assert load({"risk": {"per_trade": 0.009}}, strategy).risk.per_trade == 0.008
-    assert load({"leverage": {"min_liquidation_distance": 0.3}}, strategy).leverage.min_liquidation_distance == 0.3
-    assert load({"leverage": {"min_liquidation_distance": 0.1}}, strategy).leverage.min_liquidation_distance == 0.2
+    assert (
+        load({"leverage": {"min_liquidation_distance": 0.3}}, strategy).leverage.min_liquidation_distance
+        == 0.3
+    )
+    assert (
+        load({"leverage": {"min_liquidation_distance": 0.1}}, strategy).leverage.min_liquidation_distance
+        == 0.2
+    )
 
 
 def test_settings_when_the_config_says_so_explicitly_then_its_looser_value_wins() -> None:
@@ -125,11 +133,16 @@ def test_settings_when_one_has_no_cap_then_the_others_cap_wins() -> None:
 
 
 def test_settings_when_the_config_is_tighter_but_invalid_then_the_fault_is_not_hidden() -> None:
-    assert any("risk.per_trade" in f for f in faults(config={"risk": {"per_trade": -1.0}}, strategy={"risk": {"per_trade": 0.01}}))
+    assert any(
+        "risk.per_trade" in f
+        for f in faults(config={"risk": {"per_trade": -1.0}}, strategy={"risk": {"per_trade": 0.01}})
+    )
 
 
 def test_settings_when_two_limits_contradict_then_refused() -> None:
-    assert "loss_limit.daily = 0.3: must not be above loss_limit.weekly = 0.15" in faults(config={"loss_limit": {"daily": 0.3}})
+    assert "loss_limit.daily = 0.3: must not be above loss_limit.weekly = 0.15" in faults(
+        config={"loss_limit": {"daily": 0.3}}
+    )
 
 
 def test_settings_when_described_then_every_key_has_meaning_and_every_number_a_unit() -> None:

@@ -33,7 +33,9 @@ def candles():
 
 @pytest.mark.parametrize("period", [1, 2, 14, 100])
 def test_atr_when_candles_are_clean_then_identical_to_talib(candles, period):
-    np.testing.assert_array_equal(average_true_range(*candles, period=period), talib.ATR(*candles, timeperiod=period))
+    np.testing.assert_array_equal(
+        average_true_range(*candles, period=period), talib.ATR(*candles, timeperiod=period)
+    )
 
 
 def test_atr_when_computed_by_hand_then_wilder(candles):
@@ -101,12 +103,16 @@ def test_stop_when_atr_is_two_percent_then_four_percent_away():
     assert (answer.kind, answer.outcome, answer.value) == (Kind.STOP, Outcome.FINE, pytest.approx(0.04))
 
 
-@pytest.mark.parametrize(("own", "value"), [(None, 0.04), (0.039, 0.039), (0.041, 0.04), (0.99, 0.04), (3.0, 0.04)])
+@pytest.mark.parametrize(
+    ("own", "value"), [(None, 0.04), (0.039, 0.039), (0.041, 0.04), (0.99, 0.04), (3.0, 0.04)]
+)
 def test_stop_when_the_strategy_has_its_own_then_the_tighter(own, value):
     assert atr_stop(atr=2.0, rate=100.0, own_stop_price_ratio=own).value == pytest.approx(value)
 
 
-@pytest.mark.parametrize(("atr", "outcome"), [(49.999, Outcome.FINE), (50.0, Outcome.BREACHED), (1e9, Outcome.BREACHED)])
+@pytest.mark.parametrize(
+    ("atr", "outcome"), [(49.999, Outcome.FINE), (50.0, Outcome.BREACHED), (1e9, Outcome.BREACHED)]
+)
 def test_stop_when_the_distance_is_all_of_the_price_then_breached(atr, outcome):
     assert atr_stop(atr=atr, rate=100.0).outcome is outcome
 
@@ -114,7 +120,9 @@ def test_stop_when_the_distance_is_all_of_the_price_then_breached(atr, outcome):
 @pytest.mark.parametrize("name", ["atr", "rate", "multiple", "own_stop_price_ratio"])
 @pytest.mark.parametrize("value", [0.0, -0.1, *GARBAGE], ids=lambda value: str(value)[:8])
 def test_stop_when_an_input_is_garbage_then_unknown(name, value):
-    answer = atr_stop(**{"atr": 2.0, "rate": 100.0, "multiple": 2.0, "own_stop_price_ratio": 0.01, name: value})
+    answer = atr_stop(
+        **{"atr": 2.0, "rate": 100.0, "multiple": 2.0, "own_stop_price_ratio": 0.01, name: value}
+    )
 
     assert (answer.outcome, answer.value) == (Outcome.UNKNOWN, None)
 
@@ -131,7 +139,14 @@ def test_stop_price_when_valid_then_below_a_long_and_above_a_short():
 
 @pytest.mark.parametrize(
     ("side", "rate", "ratio"),
-    [("long", 100.0, 1.0), ("long", 100.0, 0.0), ("short", 100.0, -0.1), ("long", math.nan, 0.1), ("long", 100.0, None), ("x", 100.0, 0.1)],
+    [
+        ("long", 100.0, 1.0),
+        ("long", 100.0, 0.0),
+        ("short", 100.0, -0.1),
+        ("long", math.nan, 0.1),
+        ("long", 100.0, None),
+        ("x", 100.0, 0.1),
+    ],
 )
 def test_stop_price_when_not_valid_then_nan(side, rate, ratio):
     assert math.isnan(stop_price(side=side, rate=rate, stop_price_ratio=ratio))
@@ -142,7 +157,9 @@ def test_stop_price_when_not_valid_then_nan(side, rate, ratio):
     ("way", "outcome"),
     [(13.0, Outcome.FINE), (13.00001, Outcome.BREACHED), (25.0, Outcome.BREACHED), (-5.0, Outcome.FINE)],
 )
-def test_inside_when_the_stop_is_at_65_percent_then_fine_and_just_beyond_breached(side, liquidation, sign, way, outcome):
+def test_inside_when_the_stop_is_at_65_percent_then_fine_and_just_beyond_breached(
+    side, liquidation, sign, way, outcome
+):
     answer = stop_inside_liquidation(
         side=side, stop_price=100.0 + sign * way, open_rate=100.0, liquidation_price=liquidation
     )
@@ -150,21 +167,33 @@ def test_inside_when_the_stop_is_at_65_percent_then_fine_and_just_beyond_breache
     assert (answer.kind, answer.outcome) == (Kind.GATE, outcome)
 
 
-@pytest.mark.parametrize(("side", "liquidation"), [("long", 100.0), ("long", 101.0), ("short", 100.0), ("short", 99.0)])
+@pytest.mark.parametrize(
+    ("side", "liquidation"), [("long", 100.0), ("long", 101.0), ("short", 100.0), ("short", 99.0)]
+)
 def test_inside_when_liquidation_is_past_the_entry_then_breached(side, liquidation):
-    answer = stop_inside_liquidation(side=side, stop_price=100.0, open_rate=100.0, liquidation_price=liquidation)
+    answer = stop_inside_liquidation(
+        side=side, stop_price=100.0, open_rate=100.0, liquidation_price=liquidation
+    )
 
     assert answer.outcome is Outcome.BREACHED
 
 
 def test_inside_when_a_long_is_never_liquidated_then_fine():
-    assert not stop_inside_liquidation(side="long", stop_price=40.0, open_rate=100.0, liquidation_price=0.0).blocks
+    assert not stop_inside_liquidation(
+        side="long", stop_price=40.0, open_rate=100.0, liquidation_price=0.0
+    ).blocks
 
 
 @pytest.mark.parametrize("name", ["stop_price", "open_rate", "liquidation_price", "hard_ratio", "side"])
 @pytest.mark.parametrize("value", [None, -1.0, *GARBAGE], ids=lambda value: str(value)[:8])
 def test_inside_when_an_input_is_garbage_then_unknown(name, value):
-    known = {"side": "long", "stop_price": 95.0, "open_rate": 100.0, "liquidation_price": 80.0, "hard_ratio": 0.65}
+    known = {
+        "side": "long",
+        "stop_price": 95.0,
+        "open_rate": 100.0,
+        "liquidation_price": 80.0,
+        "hard_ratio": 0.65,
+    }
 
     assert stop_inside_liquidation(**{**known, name: value}).outcome is Outcome.UNKNOWN
 
@@ -184,7 +213,9 @@ def test_inside_when_an_input_is_garbage_then_unknown(name, value):
         ("short", 105.0, 99.0, 99.0),
     ],
 )
-def test_tighten_when_the_stop_is_beyond_the_bound_then_moved_and_else_kept(side, stop, liquidation, expected):
+def test_tighten_when_the_stop_is_beyond_the_bound_then_moved_and_else_kept(
+    side, stop, liquidation, expected
+):
     moved = tighten_inside(
         side=side, stop_price=stop, open_rate=100.0, liquidation_price=liquidation, hard_ratio=0.65
     )
@@ -195,7 +226,11 @@ def test_tighten_when_the_stop_is_beyond_the_bound_then_moved_and_else_kept(side
 @pytest.mark.parametrize("leverage", [1, 2, 3, 5])
 @pytest.mark.parametrize(("side", "sign"), [("long", -1), ("short", 1)])
 def test_tighten_when_the_result_is_checked_then_it_passes_its_own_gate(side, sign, leverage):
-    where = {"side": side, "open_rate": 0.1234567, "liquidation_price": 0.1234567 * (1 + sign * 0.93 / leverage)}
+    where = {
+        "side": side,
+        "open_rate": 0.1234567,
+        "liquidation_price": 0.1234567 * (1 + sign * 0.93 / leverage),
+    }
 
     moved = tighten_inside(stop_price=0.1234567 * (1 + sign * 0.95 / leverage), **where)
 
@@ -205,7 +240,13 @@ def test_tighten_when_the_result_is_checked_then_it_passes_its_own_gate(side, si
 @pytest.mark.parametrize("name", ["open_rate", "liquidation_price", "hard_ratio", "side"])
 @pytest.mark.parametrize("value", [None, -1.0, *GARBAGE], ids=lambda value: str(value)[:8])
 def test_tighten_when_the_bound_is_not_known_then_nan(name, value):
-    known = {"side": "long", "stop_price": 95.0, "open_rate": 100.0, "liquidation_price": 80.0, "hard_ratio": 0.65}
+    known = {
+        "side": "long",
+        "stop_price": 95.0,
+        "open_rate": 100.0,
+        "liquidation_price": 80.0,
+        "hard_ratio": 0.65,
+    }
 
     assert math.isnan(tighten_inside(**{**known, name: value}))
 
@@ -228,7 +269,8 @@ def test_tighter_when_the_side_is_not_known_then_nan():
 
 @pytest.mark.parametrize("leverage", [1.0, 2.0, 3.0, 5.0])
 @pytest.mark.parametrize(
-    ("side", "stop"), [("long", 96.0), ("long", 50.0), ("long", 99.9999), ("short", 104.0), ("short", 150.0), ("short", 230.0)]
+    ("side", "stop"),
+    [("long", 96.0), ("long", 50.0), ("long", 99.9999), ("short", 104.0), ("short", 150.0), ("short", 230.0)],
 )
 def test_ratio_when_given_to_freqtrade_then_its_stop_is_the_price(side, stop, leverage):
     trade = LocalTrade(

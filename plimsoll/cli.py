@@ -1,0 +1,37 @@
+"""The command ``plimsoll``; each of its commands is a module of its own."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from plimsoll import __version__, demo
+
+# A command's module adds its parser to the subparsers and sets the default ``run``, which is given the parsed
+# arguments and returns the exit status.
+COMMANDS = (demo,)
+
+INTERRUPTED = 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status; wrong arguments end with status 2, as argparse does it."""
+    arguments = _parser().parse_args(argv)
+    try:
+        return int(arguments.run(arguments))
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="plimsoll", description="Leverage risk control for Freqtrade.")
+    parser.add_argument("--version", action="version", version=f"plimsoll {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for command in COMMANDS:
+        command.add_parser(commands)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

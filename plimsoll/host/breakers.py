@@ -1,0 +1,223 @@
+"""Run the breakers of one bot: feed the pure machines, keep their states and verdicts, answer for a pair."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from plimsoll.rules import decay, drawdown, liquidated, loss_limit, streak
+from plimsoll.rules.answer import Answer, Kind, Outcome, gate, limit
+from plimsoll.rules.breaker import ClosedTrade, EquitySample, ReadingConfig, Tick, Verdict
+from plimsoll.settings import Settings
+
+BOT_WIDE = "*"
+
+
+@dataclass(slots=True)
+class Machine:
+    """Hold one breaker: its module, configuration, state and last verdict, and the pair it speaks for."""
+
+    rule: Any
+    config: Any
+    pair: str = BOT_WIDE
+    state: Any = None
+    verdict: Verdict | None = None
+
+    def __post_init__(self) -> None:
+        self.state = self.rule.State() if self.state is None else self.state
+
+    @property
+    def is_windowed(self) -> bool:
+        return self.rule is decay and self.config.method == "sharpe"
+
+    def step(self, sample: Any) -> Verdict:
+        self.state, self.verdict = self.rule.step(self.state, self.config, sample)
+        return self.verdict  # type: ignore[no-any-return]
+
+
+@dataclass(slots=True)
+class Breakers:
+    """Feed equity to the loss limits and the drawdown breaker, closed trades to the streak, decay and liquidation breakers.
+
+    ``confirmations`` is how often an equity reading has to be seen; one in a backtest, whose balance cannot be misread.
+    """
+
+    settings: Settings
+    confirmations: int
+    by_equity: dict[str, Machine] = field(default_factory=dict)
+    by_trade: dict[str, Machine] = field(default_factory=dict)
+    by_pair: dict[str, Machine] = field(default_factory=dict)
+    resets: dict[str, int] = field(default_factory=dict)
+    _time: int = 0
+
+    def __post_init__(self) -> None:
+        s, off = self.settings, self.settings.off
+        readings = ReadingConfig(confirmations=self.confirmations)
+        if "loss_limit" not in off:
+            common = {
+                "timezone": s.loss_limit.timezone,
+                "rolling": s.loss_limit.rolling,
+                "readings": readings,
+            }
+            daily = loss_limit.Config(limit=s.loss_limit.daily, period="day", **common)
+            weekly = loss_limit.Config(limit=s.loss_limit.weekly, period="week", **common)
+            self.by_equity["daily_loss"] = Machine(loss_limit, daily)
+            self.by_equity["weekly_loss"] = Machine(loss_limit, weekly)
+        if "drawdown" not in off:
+            config = drawdown.Config(
+                limit=s.drawdown.limit,
+                reset=s.drawdown.reset,
+                cooldown_minutes=s.drawdown.cooldown_minutes,
+                ladder=s.drawdown.ladder,
+                readings=readings,
+            )
+            self.by_equity["drawdown"] = Machine(drawdown, config)
+        if "streak" not in off:
+            self.by_trade["streak"] = Machine(streak, self._streak_config())
+        if "decay" not in off:
+            self.by_trade["decay"] = Machine(decay, decay_config(s))
+
+    # -- Samples -------------------------------------------------------------------------------------------------------
+
+    def equity(self, sample: EquitySample) -> None:
+        """Let the breakers see an equity reading and the time."""
+        self._time = sample.time
+        for machine in self.by_equity.values():
+            machine.step(sample)
+        tick = Tick(sample.time)
+        for machine in (*self.by_trade.values(), *self.by_pair.values()):
+            # Time alone ends a block and lets trades leave a window; otherwise only a trade changes these.
+            if machine.verdict is None or machine.verdict.blocked or machine.is_windowed:
+                machine.step(tick)
+
+    def closed(self, trade: ClosedTrade) -> None:
+        """Let the breakers see a closed trade; one that becomes known late counts from now."""
+        if trade.time < self._time:
+            trade = ClosedTrade(self._time, trade.pair, trade.profit_ratio, trade.liquidated, trade.side)
+        for name, machine in self.by_trade.items():
+            self._replay_reset(name, machine, trade.time)
+            machine.step(trade)
+        if self.settings.streak.per_pair and "streak" not in self.settings.off:
+            name = f"streak {trade.pair}"
+            if name not in self.by_pair:
+                self.by_pair[name] = Machine(streak, self._streak_config(), trade.pair)
+            self._replay_reset(name, self.by_pair[name], trade.time)
+            self.by_pair[name].step(trade)
+        if trade.liquidated:
+            name = f"liquidated {trade.pair}"
+            if name not in self.by_pair:
+                self.by_pair[name] = Machine(liquidated, liquidated.Config(), trade.pair)
+            self.by_pair[name].step(trade)
+
+    def signal(self, pair: str, signal: liquidated.Signal) -> None:
+        """Let a liquidated pair's breaker see the signal of a candle."""
+        machine = self.by_pair.get(f"liquidated {pair}")
+        if machine is not None:
+            machine.step(signal)
+
+    def waits_for_signal(self) -> list[str]:
+        """Return the pairs that were liquidated and wait for a new signal."""
+        return [
+            m.pair for m in self.by_pair.values() if m.rule is liquidated and m.verdict and m.verdict.blocked
+        ]
+
+    # -- Answers -------------------------------------------------------------------------------------------------------
+
+    def machines(self) -> Iterator[tuple[str, Machine]]:
+        """Yield every breaker with its name."""
+        yield from self.by_equity.items()
+        yield from self.by_trade.items()
+        yield from self.by_pair.items()
+
+    def answers(self, pair: str) -> Iterator[Answer]:
+        """Yield what the breakers have against a new position in a pair; those that have nothing are silent."""
+        for name, machine in self.machines():
+            verdict = machine.verdict
+            if verdict is None or machine.pair not in (BOT_WIDE, pair):
+                continue
+            numbers = {"value": verdict.value, "until": verdict.until}
+            if verdict.unknown:
+                yield Answer(name, Kind.GATE, Outcome.UNKNOWN, None, verdict.reason, numbers)
+            elif verdict.blocked:
+                yield gate(name, False, verdict.reason, numbers)
+            elif verdict.factor < 1.0:
+                yield limit(name, Kind.FACTOR, verdict.factor, verdict.reason, numbers)
+            if verdict.max_leverage is not None and not verdict.blocked:
+                yield limit(name, Kind.LEVERAGE, verdict.max_leverage, verdict.reason, numbers)
+
+    def reset(self, name: str, sample: EquitySample) -> bool:
+        """Re-arm a breaker with a new reference on an operator's word, and remember when; answer whether there is one."""
+        machine = dict(self.machines()).get(name)
+        if machine is None:
+            return False
+        by_equity = name in self.by_equity
+        machine.state = machine.rule.reset(
+            machine.state, machine.config, sample if by_equity else Tick(sample.time)
+        )
+        machine.verdict = None
+        if by_equity and self.confirmations == 1:
+            machine.step(sample)
+        self.resets[name] = sample.time
+        return True
+
+    # -- Memory --------------------------------------------------------------------------------------------------------
+
+    def dump(self) -> dict[str, Any]:
+        """Return what trades cannot tell, as plain JSON: the equity breakers' states and the operator's resets."""
+        return {
+            "equity": {name: machine.state.to_json() for name, machine in self.by_equity.items()},
+            "resets": self.resets,
+        }
+
+    def restore(self, stored: dict[str, Any]) -> None:
+        """Take up what :meth:`dump` returned; the trade-fed breakers are rebuilt by feeding the closed trades again.
+
+        :raises ValueError: where it does not fit; the caller then knows nothing, which is not fine.
+        """
+        for name, state in stored["equity"].items():
+            if name in self.by_equity:
+                machine = self.by_equity[name]
+                machine.state = machine.rule.State.from_json(state)
+        self.resets = {str(name): int(time) for name, time in stored["resets"].items()}
+
+    def _replay_reset(self, name: str, machine: Machine, time: int) -> None:
+        at = self.resets.get(name)
+        if at is not None and machine.state.reset_time is None and time > at:
+            last = getattr(machine.state, "time", None)
+            machine.state = machine.rule.reset(machine.state, machine.config, Tick(max(at, last or at)))
+
+    def _loss_limit(self, ratio: float, period: Literal["day", "week"], readings: ReadingConfig) -> Machine:
+        s = self.settings.loss_limit
+        config = loss_limit.Config(
+            limit=ratio, period=period, timezone=s.timezone, rolling=s.rolling, readings=readings
+        )
+        return Machine(loss_limit, config)
+
+    def _streak_config(self) -> streak.Config:
+        s = self.settings.streak
+        return streak.Config(
+            method=s.method,
+            losses=s.losses,
+            floor=s.floor,
+            win_rate=s.win_rate,
+            cooldown_losses=s.cooldown_losses,
+            cooldown_minutes=s.cooldown_minutes,
+        )
+
+
+def decay_config(settings: Settings) -> decay.Config:
+    """Build the decay breaker's configuration, its baseline read from the file that ``plimsoll calibrate`` wrote."""
+    s = settings.decay
+    baseline = (
+        None if s.baseline is None else decay.Baseline(**json.loads(Path(s.baseline).read_text())["decay"])
+    )
+    return decay.Config(
+        method=s.method,
+        baseline=baseline,
+        window_days=s.window_days,
+        min_trades=s.min_trades,
+        min_sharpe=s.min_sharpe,
+    )
