@@ -27,6 +27,9 @@ class Figures:
     the trade's margin, ``worst_r`` a multiple of its planned R, None where nothing was planned. The
     largest sum of margins at one time, ``max_margin``, is a ratio of the balance after the trades closed
     until then.
+
+    A liquidation is what Freqtrade calls one: where a candle reaches the stop behind liquidation as well, it
+    names the stop, and the trade is one of ``whole_margin_losses``.
     """
 
     final_balance: float

@@ -45,7 +45,7 @@ class Journal:
         pending, self._pending = self._pending, []
         if not pending and not self._truncate:
             return
-        lines = [json.dumps(_plain(item), separators=(",", ":"), default=str) for item in pending]
+        lines = [_line(item) for item in pending]
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("w" if self._truncate else "a", encoding="utf-8") as file:
@@ -108,18 +108,25 @@ def read(path: Path) -> list[dict[str, Any]]:
     return records
 
 
-def _plain(item: Any) -> Any:
-    if isinstance(item, Plan):
-        item = plan_record(item)
+def _line(item: Mapping[str, Any] | Plan) -> str:
+    record = plan_record(item) if isinstance(item, Plan) else item
+    try:
+        return _ENCODER.encode(record)
+    except ValueError:  # JSON knows no NaN
+        return _ENCODER.encode(_without_nan(record))
+
+
+def _without_nan(item: Any) -> Any:
     if isinstance(item, Mapping):
-        return {key: _plain(value) for key, value in item.items()}
+        return {key: _without_nan(value) for key, value in item.items()}
     if isinstance(item, list | tuple):
-        return [_plain(value) for value in item]
+        return [_without_nan(value) for value in item]
     if isinstance(item, float) and not math.isfinite(item):
-        return None  # JSON knows no NaN
+        return None
     return item
 
 
+_ENCODER = json.JSONEncoder(separators=(",", ":"), allow_nan=False, default=str)
 _open_journals: weakref.WeakSet[Journal] = weakref.WeakSet()
 
 

@@ -25,6 +25,7 @@ class Machine:
     pair: str = BOT_WIDE
     state: Any = None
     verdict: Verdict | None = None
+    told: tuple[bool, bool, float] = (False, False, 1.0)
 
     def __post_init__(self) -> None:
         self.state = self.rule.State() if self.state is None else self.state
@@ -131,6 +132,17 @@ class Breakers:
         yield from self.by_equity.items()
         yield from self.by_trade.items()
         yield from self.by_pair.items()
+
+    def news(self) -> Iterator[tuple[str, Machine, Verdict]]:
+        """Yield every breaker whose word changed since it was last yielded: nothing is said twice for one state."""
+        for name, machine in self.machines():
+            verdict = machine.verdict
+            if verdict is None:
+                continue
+            state = (verdict.blocked, verdict.unknown, verdict.factor)
+            if state != machine.told:
+                machine.told = state
+                yield name, machine, verdict
 
     def answers(self, pair: str) -> Iterator[Answer]:
         """Yield what the breakers have against a new position in a pair; those that have nothing are silent."""

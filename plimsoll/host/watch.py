@@ -59,7 +59,6 @@ class Watch:
         self._flows = Flows()
         self._memory = Memory(f"{strategy.get_strategy_name()}")
         self._restored = False
-        self._said: dict[str, tuple[bool, bool, float]] = {}
         self._failing = False
 
     def step(self, breakers: Breakers, now: datetime, equity: float | None, journal: Journal | None) -> None:
@@ -93,15 +92,9 @@ class Watch:
 
     def report(self, breakers: Breakers, now: int, journal: Journal | None) -> None:
         """Say what changed since the last time, once."""
-        for name, machine in breakers.machines():
-            verdict = machine.verdict
-            if verdict is None:
-                continue
-            state = (verdict.blocked, verdict.unknown, verdict.factor)
-            if self._said.get(name, (False, False, 1.0)) != state:
-                self._said[name] = state
-                record_change(journal, now, name, machine, verdict)
-                self.say(f"{name}: {verdict.reason}")
+        for name, machine, verdict in breakers.news():
+            record_change(journal, now, name, machine, verdict)
+            self.say(f"{name}: {verdict.reason}")
 
     def say(self, message: str) -> None:
         """Send a message to the operator."""
@@ -150,7 +143,5 @@ def offline_step(breakers: Breakers, now: datetime, equity: float | None, journa
     """Let the breakers of a backtest see equity, and journal their changes."""
     time = int(now.timestamp())
     breakers.equity(EquitySample(time, equity))
-    for name, machine in breakers.machines():
-        verdict = machine.verdict
-        if verdict is not None and verdict.changed:
-            record_change(journal, time, name, machine, verdict)
+    for name, machine, verdict in breakers.news():
+        record_change(journal, time, name, machine, verdict)
