@@ -23,7 +23,7 @@ from plimsoll.host.boundary import Unusable, ask, finite, yes
 from plimsoll.host.candles import HOUR, REQUIRED_HOURS
 from plimsoll.host.optional import optional_callbacks
 from plimsoll.host.planner import Planner
-from plimsoll.host.start import load_settings, may_only_block, note_started, start_faults
+from plimsoll.host.start import load_settings, may_only_block, note_started, start_faults, without_effect
 from plimsoll.rules.answer import Side
 from plimsoll.rules.stops import stop_ratio_for_freqtrade
 
@@ -114,6 +114,8 @@ class _Guard(IStrategy):
 
     def bot_start(self, **kwargs: Any) -> None:
         planner = self._planner
+        for key in without_effect(planner.settings):
+            logger.warning("plimsoll.%s is set, but this version does not act on it yet", key)
         for subject, reason in start_faults(self, planner.settings):
             if not may_only_block(self.config):
                 raise OperationalException(f"Plimsoll: {reason}")

@@ -15,6 +15,10 @@ from freqtrade.strategy import IStrategy
 
 from plimsoll.host import internals
 from plimsoll.settings import Settings, SettingsError, load
+from plimsoll.settings.load import CLASSIC
+
+# Settings that this version takes and checks, and does not act on yet.
+NOT_ENFORCED = ("correlation", "margin_health", "deadman", "portfolio", "gates.proving")
 
 _process = {"has_traded": False}
 
@@ -41,6 +45,20 @@ def load_settings(config: Any, strategy_class: type) -> tuple[Settings, str | No
         if may_only_block(config):
             return load(), str(error)
         raise OperationalException(str(error)) from error
+
+
+def without_effect(settings: Settings) -> list[str]:
+    """Return the settings that somebody set and that this version does not act on: silence would be a promise."""
+    found = []
+    for section, values in settings.model_dump(exclude_unset=True).items():
+        if not isinstance(values, dict):
+            continue
+        for name, value in values.items():
+            key = f"{section}.{name}"
+            from_profile = settings.profile == "classic" and CLASSIC.get(key) == value
+            if key.startswith(NOT_ENFORCED) and not from_profile:
+                found.append(key)
+    return found
 
 
 def start_faults(strategy: IStrategy, settings: Settings) -> Iterator[tuple[str, str]]:

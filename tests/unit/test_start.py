@@ -1,0 +1,62 @@
+"""The start: faults end it, or block entries once the bot has traded; settings without effect are named."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from freqtrade.enums import MarginMode, RunMode, TradingMode
+from freqtrade.exceptions import OperationalException
+
+from plimsoll.host import start
+from plimsoll.settings import load
+
+
+@pytest.fixture
+def process(monkeypatch: pytest.MonkeyPatch) -> dict[str, bool]:
+    fresh = {"has_traded": False}
+    monkeypatch.setattr(start, "_process", fresh)
+    return fresh
+
+
+BAD: Any = {"plimsoll": {"risk": {"per_trade": 0.5}}}
+
+
+def test_settings_when_bad_at_the_first_start_then_it_ends_with_all_faults(process: dict[str, bool]) -> None:
+    with pytest.raises(OperationalException, match="risk.per_trade = 0.5"):
+        start.load_settings(BAD | {"runmode": RunMode.DRY_RUN}, object)
+
+
+def test_settings_when_bad_after_a_reload_then_entries_are_blocked_and_the_process_lives(process: dict[str, bool]) -> None:
+    start.note_started({"runmode": RunMode.DRY_RUN})
+    settings, fault = start.load_settings(BAD | {"runmode": RunMode.DRY_RUN}, object)
+    assert settings == load()
+    assert "risk.per_trade = 0.5" in str(fault)
+
+
+def test_settings_when_bad_in_a_backtest_then_it_always_ends(process: dict[str, bool]) -> None:
+    start.note_started({"runmode": RunMode.BACKTEST})
+    with pytest.raises(OperationalException):
+        start.load_settings(BAD | {"runmode": RunMode.BACKTEST}, object)
+
+
+@pytest.mark.parametrize(
+    ("margin_mode", "allowed", "subjects"),
+    [
+        (MarginMode.ISOLATED, False, []),
+        (MarginMode.CROSS, False, ["margin_mode"]),
+        (MarginMode.CROSS, True, []),
+    ],
+)
+def test_start_when_margin_is_cross_then_refused_unless_allowed(margin_mode: Any, allowed: bool, subjects: list[str]) -> None:
+    config = {"trading_mode": TradingMode.FUTURES, "margin_mode": margin_mode}
+    settings = load({"gates": {"allow_cross_margin": allowed}})
+    found = list(start.start_faults(SimpleNamespace(config=config), settings))  # type: ignore[arg-type]
+    assert [subject for subject, _ in found] == subjects
+    assert all("allow_cross_margin" in reason for _, reason in found)
+
+
+def test_start_when_a_setting_has_no_effect_yet_then_it_is_named_and_a_profile_is_not() -> None:
+    assert start.without_effect(load({"deadman": {"hours": 12.0}, "risk": {"per_trade": 0.01}})) == ["deadman.hours"]
+    assert start.without_effect(load({"profile": "classic"})) == []
