@@ -6,11 +6,11 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from plimsoll import __version__, demo
+from plimsoll import __version__, calibrate, demo
 
 # A command's module adds its parser to the subparsers and sets the default ``run``, which is given the parsed
 # arguments and returns the exit status.
-COMMANDS = (demo,)
+COMMANDS = (demo, calibrate)
 
 INTERRUPTED = 130
 

@@ -127,7 +127,7 @@ def _demonstrate(arguments: argparse.Namespace, console: Console) -> None:
     console.print()
     console.print(_comparison(figures(results[0], [], buffer), figures(results[1], records, buffer)))
     console.print(_bound_table(bound(records)))
-    console.print("From Freqtrade's results and the journal. What leverage does, not what earns.")
+    console.print("From Freqtrade's own results and the journal: what leverage does to a strategy.")
     console.print(f"\nResults  {results[0]['path']}\n         {results[1]['path']}", soft_wrap=True)
     console.print(f"Journal  {journal_path}", soft_wrap=True)
     if arguments.data is None:
@@ -321,6 +321,7 @@ def _bound_table(found: Bound) -> Table:
         ("refused by", found.refused),
         ("leverage by", found.leverage),
         ("size by", found.size),
+        ("tripped", found.tripped),
     ):
         table.add_row(label, ", ".join(f"{rule} {count:,}" for rule, count in counts.most_common()) or "none")
     if found.faults:

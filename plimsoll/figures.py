@@ -48,12 +48,16 @@ class Figures:
 
 @dataclass(frozen=True, kw_only=True)
 class Bound:
-    """What the guard answered: signals granted and refused, and which rules decided, most frequent first."""
+    """What the guard answered: signals granted and refused, which rules decided, how often a breaker tripped.
+
+    A tripped breaker locks pairs in Freqtrade too, which then asks for no plan: such signals are not counted.
+    """
 
     granted: int
     refused: Counter[str]
     leverage: Counter[str]
     size: Counter[str]
+    tripped: Counter[str]
     faults: int
 
 
@@ -163,5 +167,17 @@ def bound(records: list[dict[str, Any]]) -> Bound:
         refused=Counter(plan["refusal"].split(":")[0] for plan in plans.values() if not plan["granted"]),
         leverage=Counter(plan["bound_leverage"] for plan in granted),
         size=Counter(plan["bound_size"] for plan in granted),
+        tripped=_tripped(records),
         faults=sum(record["kind"] == "fault" for record in records),
     )
+
+
+def _tripped(records: list[dict[str, Any]]) -> Counter[str]:
+    blocked: dict[tuple[str, str], bool] = {}
+    tripped: Counter[str] = Counter()
+    for record in records:
+        if record["kind"] == "breaker":
+            key = (record["breaker"], record["pair"])
+            tripped[record["breaker"]] += record["blocked"] and not blocked.get(key, False)
+            blocked[key] = record["blocked"]
+    return +tripped
