@@ -36,7 +36,7 @@ class Machine:
 
     def step(self, sample: Any) -> Verdict:
         self.state, self.verdict = self.rule.step(self.state, self.config, sample)
-        return self.verdict  # type: ignore[no-any-return]
+        return self.verdict
 
 
 @dataclass(slots=True)
@@ -58,15 +58,8 @@ class Breakers:
         s, off = self.settings, self.settings.off
         readings = ReadingConfig(confirmations=self.confirmations)
         if "loss_limit" not in off:
-            common = {
-                "timezone": s.loss_limit.timezone,
-                "rolling": s.loss_limit.rolling,
-                "readings": readings,
-            }
-            daily = loss_limit.Config(limit=s.loss_limit.daily, period="day", **common)
-            weekly = loss_limit.Config(limit=s.loss_limit.weekly, period="week", **common)
-            self.by_equity["daily_loss"] = Machine(loss_limit, daily)
-            self.by_equity["weekly_loss"] = Machine(loss_limit, weekly)
+            self.by_equity["daily_loss"] = self._loss_limit(s.loss_limit.daily, "day", readings)
+            self.by_equity["weekly_loss"] = self._loss_limit(s.loss_limit.weekly, "week", readings)
         if "drawdown" not in off:
             config = drawdown.Config(
                 limit=s.drawdown.limit,

@@ -20,12 +20,10 @@ from pandas import DataFrame
 
 from plimsoll.host import internals
 from plimsoll.host.boundary import Unusable, ask, finite, yes
-from plimsoll.host.candles import HOUR, REQUIRED_HOURS
 from plimsoll.host.optional import optional_callbacks
 from plimsoll.host.planner import Planner
 from plimsoll.host.start import load_settings, may_only_block, note_started, start_faults, without_effect
 from plimsoll.rules.answer import Side
-from plimsoll.rules.stops import stop_ratio_for_freqtrade
 
 logger = logging.getLogger("plimsoll")
 
@@ -42,7 +40,9 @@ class Guarded(IStrategy):
     def __new__(cls, *args: Any, **kwargs: Any) -> Guarded:
         if not issubclass(cls, _Guard):
             body = {"__module__": cls.__module__, "__qualname__": cls.__qualname__, "__doc__": cls.__doc__}
-            cls = type(cls)(cls.__name__, (_Guard, cls), body | optional_callbacks(cls, _Guard))
+            namespace = body | optional_callbacks(cls, _Guard)
+            made: Any = type(cls)(cls.__name__, (_Guard, cls), namespace)  # type: ignore[misc]
+            return object.__new__(made)
         return object.__new__(cls)
 
 

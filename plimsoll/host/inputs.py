@@ -163,9 +163,7 @@ class Inputs:
         for column, value in (("enter_long", 1.0), ("enter_short", -1.0)):
             if column in frame:
                 sides[frame[column].to_numpy() == 1] += value
-        self._signals[pair] = Series(
-            epoch_seconds(frame), sides, self._seconds
-        )
+        self._signals[pair] = Series(epoch_seconds(frame), sides, self._seconds)
 
     def signal(self, pair: str, now: int) -> Signal | None:
         """Return what the last closed candle of a pair signals; none where there is no fresh candle."""

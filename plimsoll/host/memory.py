@@ -70,4 +70,4 @@ class Memory:
         if not self._ready:
             _metadata.create_all(engine)
             self._ready = True
-        return engine  # type: ignore[return-value]
+        return engine

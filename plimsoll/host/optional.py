@@ -10,7 +10,6 @@ from typing import Any
 
 from freqtrade.strategy import IStrategy
 
-from plimsoll.host import internals
 from plimsoll.host.boundary import Unusable, ask, finite, yes
 
 # Exits that stand for a stop: no strategy may veto them.
@@ -34,7 +33,7 @@ def optional_callbacks(cls: type, guard: type) -> dict[str, Callable[..., Any]]:
 
 
 def _own(strategy: Any, guard: type, name: str) -> Callable[..., Any]:
-    return getattr(super(guard, strategy), name)  # type: ignore[no-any-return]
+    return getattr(super(guard, strategy), name)
 
 
 def _price(guard: type, name: str) -> Callable[..., Any]:
@@ -57,7 +56,7 @@ def _price(guard: type, name: str) -> Callable[..., Any]:
             self._planner.unusable(
                 pair, name, error, blocks=name == "custom_entry_price" and kwargs.get("trade") is None
             )
-            return kwargs[fallback]  # type: ignore[no-any-return]
+            return kwargs[fallback]
 
     return _named(price, name)
 

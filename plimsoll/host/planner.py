@@ -310,7 +310,7 @@ class Planner:
         if stated is None:
             return None
         try:
-            return stated(pair=pair, side=side, current_time=now, current_rate=rate)  # type: ignore[no-any-return]
+            return stated(pair=pair, side=side, current_time=now, current_rate=rate)
         except Exception as error:
             self.complaints.about(f"target {pair}", f"take_profit_price raised {error!r}", error)
             return math.nan

@@ -42,10 +42,11 @@ def load(config: Any = None, strategy: Any = None) -> Settings:
     override = set(override) if isinstance(override, list | tuple) else set()
     faults += [f"override: `{key}` is no setting" for key in sorted(map(str, override)) if key not in FIELDS]
 
-    values = dict(from_strategy)
-    for key, value in from_config.items():
-        if key not in from_strategy or key in override or _is_tighter(key, value, from_strategy[key]):
-            values[key] = value
+    values = from_strategy | {
+        key: value
+        for key, value in from_config.items()
+        if key not in from_strategy or key in override or _is_tighter(key, value, from_strategy[key])
+    }
     if values.get("profile") == "classic":
         values = CLASSIC | values
 

@@ -69,7 +69,8 @@ def test_backtest_when_a_strategy_is_reset_then_it_resets_the_trades() -> None:
 
 
 @pytest.mark.parametrize(
-    ("runmode", "expected"), [(RunMode.LIVE, True), (RunMode.DRY_RUN, True), (RunMode.BACKTEST, False), (None, False)]
+    ("runmode", "expected"),
+    [(RunMode.LIVE, True), (RunMode.DRY_RUN, True), (RunMode.BACKTEST, False), (None, False)],
 )
 def test_is_live_or_dry_when_asked_then_the_runmode_tells(runmode: Any, expected: bool) -> None:
     assert internals.is_live_or_dry({"runmode": runmode}) is expected

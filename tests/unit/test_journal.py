@@ -71,7 +71,9 @@ def test_journal_when_the_last_line_is_torn_then_the_rest_is_read(tmp_path: Path
     assert read(path) == [{"kind": "a"}]
 
 
-def test_journal_when_its_file_cannot_be_written_then_nothing_is_raised_and_the_fault_is_kept(tmp_path: Path) -> None:
+def test_journal_when_its_file_cannot_be_written_then_nothing_is_raised_and_the_fault_is_kept(
+    tmp_path: Path,
+) -> None:
     (tmp_path / "file").write_text("")
     broken = Journal(tmp_path / "file" / "journal.jsonl", truncate=True)
     broken.record("x", {})

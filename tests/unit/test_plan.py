@@ -37,10 +37,21 @@ MARKET = Market(
 EDGE = KellyEstimate("edge", 5.0, 200)
 ACCOUNT = Account(equity=10_000.0, positions=(), kelly=EDGE)
 SETTINGS = load()
-WIDE = load({"exposure": {"total_margin": 1.0, "net_notional": 25.0, "gross_notional": 25.0}, "volatility": {"budget": 0.1}})
+WIDE = load(
+    {
+        "exposure": {"total_margin": 1.0, "net_notional": 25.0, "gross_notional": 25.0},
+        "volatility": {"budget": 0.1},
+    }
+)
 
 
-def plan(signal: Signal = SIGNAL, market: Market = MARKET, account: Account = ACCOUNT, settings: Any = SETTINGS, extra: Any = ()) -> Plan:
+def plan(
+    signal: Signal = SIGNAL,
+    market: Market = MARKET,
+    account: Account = ACCOUNT,
+    settings: Any = SETTINGS,
+    extra: Any = (),
+) -> Plan:
     return make_plan(signal, market, account, settings, extra)
 
 
@@ -82,7 +93,9 @@ def test_plan_when_the_strategy_asks_for_less_then_it_gets_less_and_for_more_the
 def test_plan_when_the_strategys_own_stop_is_tighter_then_it_sizes_the_trade() -> None:
     made = plan(replace(SIGNAL, own_stop_margin_ratio=0.05, own_leverage=5.0), settings=WIDE)
     assert made.stop_price_ratio == pytest.approx(0.01)
-    assert plan(replace(SIGNAL, own_stop_margin_ratio=0.99), settings=WIDE).stop_price_ratio == pytest.approx(0.02)
+    assert plan(replace(SIGNAL, own_stop_margin_ratio=0.99), settings=WIDE).stop_price_ratio == pytest.approx(
+        0.02
+    )
 
 
 def test_plan_when_the_stop_is_wide_then_leverage_is_lowered_until_it_is_inside_liquidation() -> None:
@@ -103,7 +116,9 @@ def test_plan_when_not_even_1x_keeps_the_stop_inside_then_refused() -> None:
 @pytest.mark.parametrize(
     ("leverage", "granted"), [(1.0, True), (5.0, True), (5.0001, False), (6.0, False), (50.0, False)]
 )
-def test_plan_when_leverage_is_brought_along_then_granted_within_the_cap_and_refused_above(leverage: float, granted: bool) -> None:
+def test_plan_when_leverage_is_brought_along_then_granted_within_the_cap_and_refused_above(
+    leverage: float, granted: bool
+) -> None:
     made = plan(replace(SIGNAL, fixed_leverage=leverage))
     assert made.granted is granted
     assert made.granted or "leverage" in (made.refusal or "")
@@ -113,7 +128,9 @@ def test_plan_when_leverage_is_brought_along_above_what_the_stop_allows_then_ref
     assert not plan(replace(SIGNAL, fixed_leverage=5.0), replace(MARKET, atr=8.0)).granted
 
 
-@pytest.mark.parametrize("field", ["atr", "sigma_day", "daily_range", "fee", "exchange_maximum", "funding_per_day"])
+@pytest.mark.parametrize(
+    "field", ["atr", "sigma_day", "daily_range", "fee", "exchange_maximum", "funding_per_day"]
+)
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_plan_when_a_market_input_is_unknown_then_refused(field: str, bad: Any) -> None:
     made = plan(market=replace(MARKET, **{field: bad}))
@@ -139,9 +156,13 @@ def test_plan_when_kelly_is_unknown_then_refused() -> None:
 
 
 def test_plan_when_a_gate_outside_is_closed_or_unknown_then_refused_with_its_reason() -> None:
-    assert plan(extra=[gate("daily_loss", False, "daily loss 5 %", {})]).refusal == "daily_loss: daily loss 5 %"
+    assert (
+        plan(extra=[gate("daily_loss", False, "daily loss 5 %", {})]).refusal == "daily_loss: daily loss 5 %"
+    )
     made = plan(extra=[gate("a", False, "closed", {}), unknown("ledger", Kind.GATE, "unreachable")])
-    assert made.refusal == "ledger: unreachable"  # unknown is named first: it says that the rest may be wrong too
+    assert (
+        made.refusal == "ledger: unreachable"
+    )  # unknown is named first: it says that the rest may be wrong too
 
 
 def test_plan_when_two_factors_react_to_losses_then_the_smaller_counts_and_kelly_is_not_cut_twice() -> None:
@@ -197,7 +218,17 @@ POSITION = st.builds(
     profile=st.sampled_from(["calibrated", "classic"]),
 )
 @hypothesis_settings(derandomize=True, max_examples=300, deadline=None)
-def test_plan_when_granted_then_every_limit_holds(side: Any, atr: float, sigma: float, equity: float, positions: Any, own: Any, own_stop: Any, stage: Any, profile: str) -> None:
+def test_plan_when_granted_then_every_limit_holds(
+    side: Any,
+    atr: float,
+    sigma: float,
+    equity: float,
+    positions: Any,
+    own: Any,
+    own_stop: Any,
+    stage: Any,
+    profile: str,
+) -> None:
     settings = load({"profile": profile})
     account = Account(equity, positions, KellyEstimate(stage, 1.0 if stage == "edge" else None, 40))
     signal = replace(SIGNAL, side=side, own_leverage=own, own_stop_margin_ratio=own_stop)

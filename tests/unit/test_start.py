@@ -28,7 +28,9 @@ def test_settings_when_bad_at_the_first_start_then_it_ends_with_all_faults(proce
         start.load_settings(BAD | {"runmode": RunMode.DRY_RUN}, object)
 
 
-def test_settings_when_bad_after_a_reload_then_entries_are_blocked_and_the_process_lives(process: dict[str, bool]) -> None:
+def test_settings_when_bad_after_a_reload_then_entries_are_blocked_and_the_process_lives(
+    process: dict[str, bool],
+) -> None:
     start.note_started({"runmode": RunMode.DRY_RUN})
     settings, fault = start.load_settings(BAD | {"runmode": RunMode.DRY_RUN}, object)
     assert settings == load()
@@ -49,7 +51,9 @@ def test_settings_when_bad_in_a_backtest_then_it_always_ends(process: dict[str, 
         (MarginMode.CROSS, True, []),
     ],
 )
-def test_start_when_margin_is_cross_then_refused_unless_allowed(margin_mode: Any, allowed: bool, subjects: list[str]) -> None:
+def test_start_when_margin_is_cross_then_refused_unless_allowed(
+    margin_mode: Any, allowed: bool, subjects: list[str]
+) -> None:
     config = {"trading_mode": TradingMode.FUTURES, "margin_mode": margin_mode}
     settings = load({"gates": {"allow_cross_margin": allowed}})
     found = list(start.start_faults(SimpleNamespace(config=config), settings))  # type: ignore[arg-type]
@@ -58,5 +62,7 @@ def test_start_when_margin_is_cross_then_refused_unless_allowed(margin_mode: Any
 
 
 def test_start_when_a_setting_has_no_effect_yet_then_it_is_named_and_a_profile_is_not() -> None:
-    assert start.without_effect(load({"deadman": {"hours": 12.0}, "risk": {"per_trade": 0.01}})) == ["deadman.hours"]
+    assert start.without_effect(load({"deadman": {"hours": 12.0}, "risk": {"per_trade": 0.01}})) == [
+        "deadman.hours"
+    ]
     assert start.without_effect(load({"profile": "classic"})) == []
