@@ -32,6 +32,22 @@ def yes(value: Any) -> bool:
     return isinstance(value, bool | np.bool_) and bool(value)
 
 
+def usable_pairs(answer: Any) -> list[Any]:
+    """Return informative pairs; Freqtrade takes their form for granted and its process ends where it is another."""
+    if not isinstance(answer, list | tuple) or isinstance(answer, str):
+        raise Unusable(f"informative_pairs answered {answer!r}, which is no list")
+    for entry in answer:
+        if (
+            not isinstance(entry, tuple | list)
+            or not 2 <= len(entry) <= 3
+            or not all(isinstance(x, str) for x in entry)
+        ):
+            raise Unusable(
+                f"informative_pairs holds {entry!r}, which is no (pair, timeframe) or (pair, timeframe, type)"
+            )
+    return list(answer)
+
+
 def ask(function: Callable[..., Any], of: str, /, *args: Any, **kwargs: Any) -> Any:
     """Call the wrapped strategy; what it raises becomes Unusable, chained to its cause."""
     try:

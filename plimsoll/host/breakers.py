@@ -26,6 +26,7 @@ class Machine:
     state: Any = None
     verdict: Verdict | None = None
     told: tuple[bool, bool, float] = (False, False, 1.0)
+    was_known: bool = False
 
     def __post_init__(self) -> None:
         self.state = self.rule.State() if self.state is None else self.state
@@ -132,6 +133,9 @@ class Breakers:
             verdict = machine.verdict
             if verdict is None:
                 continue
+            machine.was_known = machine.was_known or not verdict.unknown
+            if not machine.was_known:
+                continue  # the first readings after a start are no news
             state = (verdict.blocked, verdict.unknown, verdict.factor)
             if state != machine.told:
                 machine.told = state

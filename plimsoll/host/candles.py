@@ -92,6 +92,7 @@ def hourly(frame: DataFrame, settings: Settings) -> HourlyCandles:
             close,
             half_life_hours=volatility.half_life_hours,
             window_hours=volatility.window_hours,
+            min_hours=volatility.min_hours,
             mode=volatility.mode,
         )
     return HourlyCandles(

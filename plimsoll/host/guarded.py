@@ -19,8 +19,9 @@ from freqtrade.strategy import IStrategy
 from pandas import DataFrame
 
 from plimsoll.host import internals
-from plimsoll.host.boundary import Unusable, ask, finite, yes
-from plimsoll.host.optional import optional_callbacks
+from plimsoll.host.boundary import Unusable, ask, finite, usable_pairs, yes
+from plimsoll.host.last_resort import planned_stop_at_least
+from plimsoll.host.optional import optional_callbacks, same_candles
 from plimsoll.host.planner import Planner
 from plimsoll.host.start import load_settings, may_only_block, note_started, start_faults, without_effect
 from plimsoll.rules.answer import Side
@@ -134,22 +135,26 @@ class _Guard(IStrategy):
 
     def informative_pairs(self) -> list[Any]:
         try:
-            own = list(ask(super().informative_pairs, "informative_pairs"))
+            own = usable_pairs(ask(super().informative_pairs, "informative_pairs"))
         except Exception as error:
-            self._planner.complaints.about("informative_pairs", str(error), error)
+            self._complain("informative_pairs", str(error), error)
             own = []
-        return [*own, *self._planner.inputs.informative_pairs()]
+        try:
+            return [*own, *self._planner.inputs.informative_pairs()]
+        except Exception as error:
+            self._complain("own informative_pairs", repr(error), error)
+            return own
 
     def populate_indicators(self, dataframe: DataFrame, metadata: dict[str, Any]) -> DataFrame:
         self._planner.inputs.prepare(metadata["pair"], dataframe)
         with self._planner.analysing(metadata["pair"], "populate_indicators"):
-            return super().populate_indicators(dataframe, metadata)
+            return same_candles(dataframe, super().populate_indicators, metadata)
 
     def bot_loop_start(self, current_time: datetime, **kwargs: Any) -> None:
         try:
             self._planner.loop(current_time)
         except Exception as error:
-            self._planner.complaints.about("loop", f"loop check failed: {error!r}", error)
+            self._complain("loop", f"loop check failed: {error!r}", error)
         super().bot_loop_start(current_time=current_time, **kwargs)
 
     # -- Entries -------------------------------------------------------------------------------------------------------
@@ -202,7 +207,7 @@ class _Guard(IStrategy):
             planner.waits_for_size(plan)
             return float(plan.leverage)
         except Exception as error:
-            planner.fail(pair, side, "leverage", error)
+            self._fail(pair, side, "leverage", error)
             return 1.0
 
     def custom_stake_amount(
@@ -254,7 +259,7 @@ class _Guard(IStrategy):
             plan = planner.size(plan, proposed=proposed_stake, own=own, minimum=min_stake, maximum=max_stake)
             return plan.margin
         except Exception as error:
-            planner.fail(pair, side, "custom_stake_amount", error)
+            self._fail(pair, side, "custom_stake_amount", error)
             return 0.0
 
     def confirm_trade_entry(
@@ -292,7 +297,7 @@ class _Guard(IStrategy):
                 planner.refuse(pair, side, "confirm", reason)
             return reason is None
         except Exception as error:
-            planner.fail(pair, side, "confirm_trade_entry", error)
+            self._fail(pair, side, "confirm_trade_entry", error)
             return False
 
     # -- Trades --------------------------------------------------------------------------------------------------------
@@ -302,11 +307,10 @@ class _Guard(IStrategy):
     ) -> None:
         try:
             if order.ft_order_side == trade.entry_side:
+                self._planner.trades.stop_due.add(trade.id)
                 self._planner.trades.filled(trade)
         except Exception as error:
-            self._planner.complaints.about(
-                f"fill {pair}", f"a fill was not tied to its plan: {error!r}", error
-            )
+            self._complain(f"fill {pair}", f"a fill was not tied to its plan: {error!r}", error)
         super().order_filled(pair=pair, trade=trade, order=order, current_time=current_time, **kwargs)
 
     def custom_stoploss(
@@ -319,9 +323,11 @@ class _Guard(IStrategy):
         after_fill: bool,
         **kwargs: Any,
     ) -> float | None:
-        planner, trades = self._planner, self._planner.trades
+        trades = self._planner.trades
+        due = after_fill or not internals.is_offline()
+        answer = None
         try:
-            due = trade.id in trades.stop_due
+            due = due or trade.id in trades.stop_due
             trades.stop_due.discard(trade.id)
             own = None
             asks_own = self._own_wants_stoploss() and internals.has_own(self, _Guard, "custom_stoploss")
@@ -329,11 +335,31 @@ class _Guard(IStrategy):
                 own = self._own_stop(
                     pair, trade, current_time, current_rate, current_profit, after_fill, kwargs
                 )
-            wanted = trades.stop_price(trade) if after_fill or due or not internals.is_offline() else None
-            return trades.freqtrade_stop(trade, own, wanted, current_rate, after_fill)
+            wanted = finite(trades.stop_price(trade), "the planned stop") if due else None
+            found = trades.freqtrade_stop(trade, own, wanted, current_rate, after_fill)
+            answer = None if found is None else finite(found, "the stop")
         except Exception as error:
-            planner.complaints.about(f"stop {pair}", f"the stop stays where it is: {error!r}", error)
-            return None
+            self._complain(f"stop {pair}", f"the stop stays as it was planned: {error!r}", error)
+        try:
+            planned = trades.last_known_ratio(trade) if due else None
+            if planned is not None:
+                return planned_stop_at_least(trade, planned, current_rate, answer, after_fill=after_fill)
+        except Exception as error:
+            self._complain(f"last stop {pair}", f"the stop stays where it is: {error!r}", error)
+        return answer
+
+    def _complain(self, subject: str, message: str, error: Exception) -> None:
+        # Said from within an error's handling: it must not raise another one.
+        try:
+            self._planner.complaints.about(subject, message, error)
+        except Exception:
+            logger.exception("%s: %s", subject, message)
+
+    def _fail(self, pair: str, side: Side, callback: str, error: Exception) -> None:
+        try:
+            self._planner.fail(pair, side, callback, error)
+        except Exception:
+            logger.exception("%s %s: entry refused: %r", callback, pair, error)
 
     def _own_stop(
         self,
@@ -360,7 +386,7 @@ class _Guard(IStrategy):
             )
             return None if answer is None else finite(answer, "custom_stoploss")
         except Unusable as error:
-            self._planner.complaints.about(f"own stop {pair}", str(error), error)
+            self._complain(f"own stop {pair}", str(error), error)
             return None
 
     def custom_roi(
@@ -394,5 +420,5 @@ class _Guard(IStrategy):
                 if answer is not None:
                     found.append(finite(answer, "custom_roi"))
         except Exception as error:
-            planner.complaints.about(f"roi {pair}", str(error), error)
+            self._complain(f"roi {pair}", str(error), error)
         return min(found, default=None)

@@ -46,7 +46,10 @@ class OpenTrades:
         if trade.nr_of_successful_entries <= 1:
             plan.risk = trade.amount * trade.open_rate * plan.loss_at_stop_ratio
         else:
-            plan.risk = max(plan.risk, loss_at_stop(trade, self._settings.risk.slippage))
+            # What addition() granted; one that was forced gets no R of its own, so the stop has to move.
+            plan.risk = max(
+                plan.risk, min(plan.risk_granted, loss_at_stop(trade, self._settings.risk.slippage))
+            )
         run.trades[trade.id] = plan
         self.stop_due.add(trade.id)
         if not internals.is_offline():
@@ -99,11 +102,14 @@ class OpenTrades:
             self.filled(trade)
             plan = self._run().trades[trade.id]
         plan.funding_counted = paid = max(0.0, plan.funding_ahead - (trade.funding_fees or 0.0))
-        if trade.nr_of_successful_entries <= 1 and trade.nr_of_successful_exits == 0:
+        # After an addition or a partial exit the stop stays where it is, as long as the whole loses no more than R there.
+        distance = plan.stop_price_ratio if _is_first_fill(trade) else _stop_distance(trade)
+        wanted = trade.stop_loss
+        if distance > 0.0:
             opened = trade.amount * trade.open_rate
             distance = stop_ratio_within_risk(
                 side=_side(trade),
-                stop_price_ratio=plan.stop_price_ratio,
+                stop_price_ratio=distance,
                 risk_ratio=plan.risk / opened,
                 paid_ratio=paid / opened,
                 fee_open=trade.fee_open or 0.0,
@@ -111,9 +117,6 @@ class OpenTrades:
                 slippage=self._settings.risk.slippage,
             )
             wanted = stops.stop_price(side=_side(trade), rate=trade.open_rate, stop_price_ratio=distance)
-        else:
-            # After an addition or a partial exit the stop stays where it is, unless liquidation came nearer.
-            wanted = trade.stop_loss
         liquidation = self.liquidation(trade)
         if liquidation is None:
             return wanted
@@ -125,6 +128,17 @@ class OpenTrades:
             hard_ratio=self._settings.leverage.hard_stop_to_liquidation,
         )
         return stops.tighter(_side(trade), wanted, inside)
+
+    def last_known_ratio(self, trade: LocalTrade) -> float | None:
+        """Return the planned stop distance of a trade without additions, from whatever is at hand."""
+        if not _is_first_fill(trade):
+            return None
+        run = self._run()
+        known = run.trades.get(trade.id)
+        if known is not None:
+            return known.stop_price_ratio
+        pending = run.pending.get((trade.pair, _side(trade)))
+        return pending.stop_price_ratio if pending is not None and pending.granted else None
 
     def liquidation(self, trade: LocalTrade) -> float | None:
         """Return the nearer of Freqtrade's liquidation price and ours: true tier of the notional, funding paid deducted."""
@@ -248,7 +262,19 @@ class OpenTrades:
         minimum = self._inputs.minimum_stake(trade.pair, rate, trade.leverage)
         if not margin > 0.0 or (minimum is not None and margin < minimum):
             raise Unusable(f"the position already uses its limits ({whole.bound_size})")
+        plan = self.plan_of(trade)
+        if plan is not None:
+            plan.risk_granted = max(plan.risk_granted, whole.risk)
         return margin
+
+
+def _is_first_fill(trade: LocalTrade) -> bool:
+    return trade.nr_of_successful_entries <= 1 and trade.nr_of_successful_exits == 0
+
+
+def _stop_distance(trade: LocalTrade) -> float:
+    way = trade.stop_loss - trade.open_rate if trade.is_short else trade.open_rate - trade.stop_loss
+    return way / trade.open_rate
 
 
 def _side(trade: LocalTrade) -> Side:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from freqtrade.strategy import IStrategy
+from pandas import DataFrame
 
 from plimsoll.host.boundary import Unusable, ask, finite, yes
 
@@ -21,6 +22,8 @@ PROTECTIVE_EXITS = {
     "emergency_exit",
     "force_exit",
 }
+
+FARTHEST = 10.0  # times the price: anything beyond is a mistake, and some of it ends Freqtrade's process
 
 
 def optional_callbacks(cls: type, guard: type) -> dict[str, Callable[..., Any]]:
@@ -47,9 +50,10 @@ def _price(guard: type, name: str) -> Callable[..., Any]:
             answer = ask(_own(self, guard, name), name, **kwargs)
             if answer is None and fallback == "current_order_rate":
                 return None  # cancels the order
-            rate = kwargs[fallback] if answer is None else finite(answer, name)
-            if rate <= 0.0:
-                raise Unusable(f"{name} answered {rate:g}")
+            proposed = kwargs[fallback]
+            rate = proposed if answer is None else finite(answer, name)
+            if not proposed / FARTHEST < rate < proposed * FARTHEST:
+                raise Unusable(f"{name} answered {rate:g} where {proposed:g} is the price")
             self._planner.usable(pair, name)
             return rate
         except Exception as error:
@@ -109,10 +113,21 @@ def _adjust_trade_position(guard: type, name: str) -> Callable[..., Any]:
     return _named(adjust_trade_position, name)
 
 
+def same_candles(dataframe: DataFrame, populate: Callable[..., Any], metadata: dict[str, Any]) -> Any:
+    """Call a populate method and check that it kept the candles; Freqtrade would notice, and trade the last good signal."""
+    length, last = len(dataframe), dataframe["date"].iloc[-1] if len(dataframe) else None
+    frame = populate(dataframe, metadata)
+    if not isinstance(frame, DataFrame) or "date" not in frame:
+        raise Unusable(f"{populate.__name__} answered no dataframe of candles")
+    if len(frame) != length or (length and frame["date"].iloc[-1] != last):
+        raise Unusable(f"{populate.__name__} answered {len(frame)} candles of {length}, or another last one")
+    return frame
+
+
 def _populate(guard: type, name: str) -> Callable[..., Any]:
     def populate(self: Any, dataframe: Any, metadata: dict[str, Any]) -> Any:
         with self._planner.analysing(metadata["pair"], name):
-            frame = _own(self, guard, name)(dataframe, metadata)
+            frame = same_candles(dataframe, _own(self, guard, name), metadata)
             if name == "populate_entry_trend":
                 self._planner.inputs.note_signals(metadata["pair"], frame)
             return frame
@@ -123,10 +138,11 @@ def _populate(guard: type, name: str) -> Callable[..., Any]:
 def _quiet(guard: type, name: str) -> Callable[..., Any]:
     def quiet(self: Any) -> Any:
         try:
-            return _own(self, guard, name)()
+            answer = _own(self, guard, name)()
         except Exception as error:
             self._planner.complaints.about(name, repr(error), error)
             return None
+        return answer if isinstance(answer, str) else None
 
     return _named(quiet, name)
 

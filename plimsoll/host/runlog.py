@@ -31,6 +31,7 @@ class TradePlan:
     loss_at_stop_ratio: float
     risk: float
     leverage: float
+    risk_granted: float = 0.0  # R of the whole after an addition that was granted
     funding_ahead: float = 0.0
     funding_counted: float = 0.0
 

@@ -50,6 +50,7 @@ class Volatility(Section):
     )
     half_life_hours: float = _set(24.0, "hours", "Half-life of the fast leg", ge=1.0, le=720.0)
     window_hours: int = _set(720, "hours", "Length of the slow leg", ge=72, le=2160)
+    min_hours: int = _set(720, "hours", "Shorter history is unknown: no entries", "higher", ge=72, le=2160)
     high: float = _set(
         0.05,
         "per day",

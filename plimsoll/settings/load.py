@@ -163,6 +163,7 @@ def _fault(error: Any) -> str:
 _ORDERED = [
     ("leverage.stop_to_liquidation", "leverage.hard_stop_to_liquidation"),
     ("volatility.mid", "volatility.high"),
+    ("volatility.min_hours", "volatility.window_hours"),
     ("volatility.high_leverage", "volatility.mid_leverage"),
     ("volatility.mid_leverage", "volatility.low_leverage"),
     ("kelly.floor_risk", "kelly.cold_start_risk"),
