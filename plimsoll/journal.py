@@ -98,8 +98,10 @@ def answer_record(answer: Answer) -> dict[str, Any]:
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """Read a journal back; a torn last line (a killed process) is left out."""
-    records = []
+    """Read a journal back, empty where there is none; a torn last line (a killed process) is left out."""
+    records: list[dict[str, Any]] = []
+    if not path.exists():
+        return records
     for line in path.read_text(encoding="utf-8").splitlines():
         try:
             records.append(json.loads(line))

@@ -19,6 +19,7 @@ from plimsoll.rules.volatility_budget import volatility_budget
 from plimsoll.settings import Settings
 
 NAN = math.nan
+SMALLEST = 1e-12
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +223,7 @@ def _leverage_limits(signal: Signal, market: Market, settings: Settings, sized: 
     if market.tiers is None or "leverage" in settings.off:
         return [limit("no_liquidation", Kind.LEVERAGE, 5.0, "no liquidation to keep away from", {})]
     s = settings.leverage
-    notional = max(sized.notional, 1.0)
+    notional = sized.notional or SMALLEST  # nothing was granted: the first tier will do
     return [
         leverage.leverage_from_stop(
             stop_price_ratio=sized.stop_price_ratio,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from typing import Any
@@ -25,6 +24,7 @@ class ClosedTrades:
     """
 
     def __init__(self) -> None:
+        self._offline = internals.is_offline()
         self._run = internals.run_token()
         self._index = 0
         self._seen: dict[int, datetime] = {}
@@ -32,7 +32,7 @@ class ClosedTrades:
 
     def new(self, now: datetime) -> Iterator[LocalTrade]:
         """Yield trades closed before ``now``: in a backtest another pair's exit inside this candle is not yet known."""
-        if not internals.is_offline():
+        if not self._offline:
             yield from self._new_in_database()
             return
         while self._index < len(self._run):
@@ -53,21 +53,6 @@ class ClosedTrades:
             yield trade
         if since is not None:
             self._seen = {key: closed for key, closed in self._seen.items() if closed >= since}
-
-
-class RecentReturns:
-    """Keep the returns on notional of the last closed trades."""
-
-    def __init__(self, window: int) -> None:
-        self.values: deque[float] = deque(maxlen=window)
-
-    def add(self, trade: LocalTrade) -> bool:
-        """Add a trade's return; answer whether it has one."""
-        if trade.close_profit is None:
-            return False
-        # close_profit is on margin; the rules speak of notional.
-        self.values.append(trade.close_profit / (trade.leverage or 1.0))
-        return True
 
 
 def unrealised_profit(trade: LocalTrade, rate: float) -> float:

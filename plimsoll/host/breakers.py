@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,10 +11,11 @@ from typing import Any, Literal
 
 from plimsoll.rules import decay, drawdown, liquidated, loss_limit, streak
 from plimsoll.rules.answer import Answer, Kind, Outcome, gate, limit
-from plimsoll.rules.breaker import ClosedTrade, EquitySample, ReadingConfig, Tick, Verdict
+from plimsoll.rules.breaker import NEVER, ClosedTrade, EquitySample, ReadingConfig, Tick, Verdict
 from plimsoll.settings import Settings
 
 BOT_WIDE = "*"
+NO_BAND = (math.inf, -math.inf, 0)
 
 
 @dataclass(slots=True)
@@ -54,6 +56,7 @@ class Breakers:
     by_pair: dict[str, Machine] = field(default_factory=dict)
     resets: dict[str, int] = field(default_factory=dict)
     _time: int = 0
+    _quiet: tuple[float, float, int] = NO_BAND
 
     def __post_init__(self) -> None:
         s, off = self.settings, self.settings.off
@@ -80,13 +83,25 @@ class Breakers:
     def equity(self, sample: EquitySample) -> None:
         """Let the breakers see an equity reading and the time."""
         self._time = sample.time
-        for machine in self.by_equity.values():
-            machine.step(sample)
+        low, high, until = self._quiet
+        if not (sample.equity is not None and low < sample.equity <= high and sample.time < until):
+            for machine in self.by_equity.values():
+                machine.step(sample)
+            self._quiet = self._quiet_band()
         tick = Tick(sample.time)
         for machine in (*self.by_trade.values(), *self.by_pair.values()):
             # Time alone ends a block and lets trades leave a window; otherwise only a trade changes these.
             if machine.verdict is None or machine.verdict.blocked or machine.is_windowed:
                 machine.step(tick)
+
+    def _quiet_band(self) -> tuple[float, float, int]:
+        low, high, until = 0.0, math.inf, NEVER
+        for machine in self.by_equity.values():
+            band = machine.rule.quiet_band(machine.state, machine.config)
+            if band is None:
+                return NO_BAND
+            low, high, until = max(low, band[0]), min(high, band[1]), min(until, band[2])
+        return low, high, until
 
     def closed(self, trade: ClosedTrade) -> None:
         """Let the breakers see a closed trade; one that becomes known late counts from now."""
@@ -167,6 +182,7 @@ class Breakers:
             machine.state, machine.config, sample if by_equity else Tick(sample.time)
         )
         machine.verdict = None
+        self._quiet = NO_BAND
         if by_equity and self.confirmations == 1:
             machine.step(sample)
         self.resets[name] = sample.time
@@ -186,6 +202,7 @@ class Breakers:
 
         :raises ValueError: where it does not fit; the caller then knows nothing, which is not fine.
         """
+        self._quiet = NO_BAND
         for name, state in stored["equity"].items():
             if name in self.by_equity:
                 machine = self.by_equity[name]

@@ -10,6 +10,7 @@ This module is pickled by value in parallel hyperopt: it may hold no lock, no fi
 from __future__ import annotations
 
 import logging
+from copy import deepcopy
 from datetime import datetime
 from typing import Any
 
@@ -23,6 +24,7 @@ from plimsoll.host.boundary import Unusable, ask, finite, usable_pairs, yes
 from plimsoll.host.last_resort import planned_stop_at_least
 from plimsoll.host.optional import optional_callbacks, same_candles
 from plimsoll.host.planner import Planner
+from plimsoll.host.protections import use
 from plimsoll.host.start import load_settings, may_only_block, note_started, start_faults, without_effect
 from plimsoll.rules.answer import Side
 
@@ -52,6 +54,7 @@ class _Guard(IStrategy):
     _own_use_custom_stoploss: bool | None = None
     _own_use_custom_roi: bool | None = None
     _own_startup: int | None = None
+    _own_protections: list[dict[str, Any]] | None = None
 
     def __init__(self, config: Any) -> None:
         own_startup = config.get("startup_candle_count")
@@ -99,6 +102,16 @@ class _Guard(IStrategy):
     @use_custom_roi.setter
     def use_custom_roi(self, value: bool) -> None:
         self._own_use_custom_roi = bool(value)
+
+    @property
+    def protections(self) -> list[dict[str, Any]]:
+        # Asked for right before Freqtrade loads them, in a hyperopt worker too: so it learns here where ours are.
+        own = self._own_protections
+        return use(super().protections if own is None else own)
+
+    @protections.setter
+    def protections(self, value: list[dict[str, Any]]) -> None:
+        self._own_protections = value
 
     @property
     def startup_candle_count(self) -> int:
@@ -311,7 +324,9 @@ class _Guard(IStrategy):
                 self._planner.trades.filled(trade)
         except Exception as error:
             self._complain(f"fill {pair}", f"a fill was not tied to its plan: {error!r}", error)
-        super().order_filled(pair=pair, trade=trade, order=order, current_time=current_time, **kwargs)
+        if internals.has_own(self, _Guard, "order_filled"):
+            own_trade = deepcopy(trade)
+            super().order_filled(pair=pair, trade=own_trade, order=order, current_time=current_time, **kwargs)
 
     def custom_stoploss(
         self,
@@ -378,7 +393,7 @@ class _Guard(IStrategy):
                 super().custom_stoploss,
                 "custom_stoploss",
                 pair=pair,
-                trade=trade,
+                trade=deepcopy(trade),
                 current_time=current_time,
                 current_rate=current_rate,
                 current_profit=current_profit,
@@ -422,3 +437,6 @@ class _Guard(IStrategy):
         except Exception as error:
             self._complain(f"roi {pair}", str(error), error)
         return min(found, default=None)
+
+
+internals.without_copies(_Guard.order_filled, _Guard.custom_stoploss)

@@ -42,6 +42,8 @@ class Inputs:
         self._strategy = strategy
         self._settings = settings
         self._complaints = complaints
+        self._timeframe: tuple[str, int] = ("", 0)
+        self._last_rates: tuple[int, dict[str, float | None]] = (0, {})
         self._hourly: dict[str, HourlyCandles] = {}
         self._closes: dict[str, Series] = {}
         self._funding: dict[str, FundingRates] = {}
@@ -55,8 +57,13 @@ class Inputs:
 
     @property
     def _seconds(self) -> int:
-        # Not before it is asked: a config's timeframe replaces the strategy's after it was made.
-        return timeframe_to_seconds(self._strategy.timeframe)
+        # A config's timeframe replaces the strategy's after it was made, so it is the name that is remembered.
+        name, seconds = self._timeframe
+        if name != self._strategy.timeframe:
+            name = self._strategy.timeframe
+            seconds = timeframe_to_seconds(name)
+            self._timeframe = (name, seconds)
+        return seconds
 
     @property
     def _wants_funding(self) -> bool:
@@ -101,12 +108,15 @@ class Inputs:
                 f" Get them: freqtrade download-data --timeframes {timeframes}",
             )
             return
+        self._last_rates = (0, {})
         self._hourly[pair] = hourly(hours, self._settings)
         self._closes[pair] = closes(frame, seconds) if seconds <= HOUR else closes(hours, HOUR)
         if self._wants_funding:
             self._prepare_funding(pair)
 
     def _prepare_funding(self, pair: str) -> None:
+        if pair in self._funding and not internals.is_live_or_dry(self._strategy.config):
+            return  # the files do not change under a backtest
         frame = sources.funding_frame(self._strategy, pair)
         if not frame.empty:
             self._funding[pair] = funding_rates(frame)
@@ -144,6 +154,14 @@ class Inputs:
 
     def last_rate(self, pair: str, now: int) -> float | None:
         """Return the close that values an open position; none where it is missing or stale."""
+        if self._last_rates[0] != now:
+            self._last_rates = (now, {})
+        known = self._last_rates[1]
+        if pair not in known:
+            known[pair] = self._read_last_rate(pair, now)
+        return known[pair]
+
+    def _read_last_rate(self, pair: str, now: int) -> float | None:
         series = self._closes.get(pair)
         if series is None:
             return None

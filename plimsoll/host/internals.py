@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from inspect import getfullargspec
 from typing import Any
 
@@ -64,3 +65,12 @@ def own_takes_after_fill(strategy: IStrategy, after: type) -> bool:
     """Tell whether the strategy's custom_stoploss takes ``after_fill`` the only way Freqtrade recognises: positionally."""
     function = own_class_attribute(strategy, after, "custom_stoploss")
     return "after_fill" in getfullargspec(function).args
+
+
+def without_copies(*callbacks: Callable[..., Any]) -> None:
+    """Have Freqtrade call our callbacks with the trade itself: it copies it for all that are not IStrategy's own, by name.
+
+    The copy costs more than all our work on a candle. Ours do not change the trade, and copy it for the strategy's own callback.
+    """
+    for callback in callbacks:
+        callback.__qualname__ = f"IStrategy.{callback.__name__}"

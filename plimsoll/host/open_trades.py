@@ -13,7 +13,7 @@ from plimsoll.host import internals
 from plimsoll.host.account import Book, loss_at_stop
 from plimsoll.host.boundary import Unusable
 from plimsoll.host.inputs import Inputs
-from plimsoll.host.runlog import RunLog, TradePlan
+from plimsoll.host.runlog import TRADE_DATA, RunLog, TradePlan, stored_plan
 from plimsoll.plan import Account, Signal, make_plan
 from plimsoll.rules import stops
 from plimsoll.rules.answer import Answer, Side
@@ -22,7 +22,6 @@ from plimsoll.rules.risk_budget_stop import stop_ratio_within_risk
 from plimsoll.rules.sizing import loss_at_stop_ratio
 from plimsoll.settings import Settings
 
-TRADE_DATA = "plimsoll-plan"
 FUNDING_WORTH_A_MOVE = 0.01  # of R: less does not move the stop
 
 
@@ -59,10 +58,10 @@ class OpenTrades:
         """Return the plan a trade was opened with, from memory or, after a restart, from Freqtrade's database."""
         run = self._run()
         known = run.trades.get(trade.id)
-        if known is None and not internals.is_offline():
-            stored = trade.get_custom_data(TRADE_DATA)
-            if stored is not None:
-                known = run.trades[trade.id] = TradePlan(**stored)
+        if known is None:
+            known = stored_plan(trade)
+            if known is not None:
+                run.trades[trade.id] = known
         return known
 
     def _new_plan(self, trade: LocalTrade) -> TradePlan:

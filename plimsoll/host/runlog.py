@@ -10,14 +10,15 @@ from freqtrade.enums import ExitType
 from freqtrade.persistence import LocalTrade
 
 from plimsoll.host import internals
-from plimsoll.host.account import ClosedTrades, RecentReturns
+from plimsoll.host.account import ClosedTrades
 from plimsoll.host.breakers import Breakers
-from plimsoll.journal import Journal
+from plimsoll.journal import Journal, read
 from plimsoll.plan import Plan
 from plimsoll.rules.breaker import ClosedTrade
 from plimsoll.rules.kelly import KellyEstimate, kelly_estimate, without_growth_after_loss
 from plimsoll.settings import Settings
 
+TRADE_DATA = "plimsoll-plan"
 LIVE_CONFIRMATIONS = 2
 LOST_MARGIN = -0.95  # a loss of this much of the margin is a liquidation, whatever its exit is called
 END_OF_TIME = datetime.max.replace(tzinfo=UTC)
@@ -39,49 +40,88 @@ class TradePlan:
         return asdict(self)
 
 
+class Edge:
+    """Follow the returns on notional of closed trades and estimate the edge, folded as if after each trade, worked out when asked.
+
+    Only losses after the last trade that did not lose can hold the estimate down, so it suffices to begin there.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings.kelly
+        self._values: list[float] = []
+        self._pending = 0  # values not in the estimate yet
+        self._estimate: KellyEstimate | None = None
+
+    def add(self, trade: LocalTrade) -> None:
+        """Take a closed trade; one without a result has nothing to tell."""
+        if trade.close_profit is None:
+            return
+        # close_profit is on margin; the rules speak of notional.
+        self._values.append(trade.close_profit / (trade.leverage or 1.0))
+        self._pending += 1
+        needed = self._settings.window_trades + self._pending
+        if len(self._values) > 2 * needed:
+            self._values = self._values[-needed:]
+
+    def estimate(self) -> KellyEstimate:
+        """Return the estimate after the last closed trade."""
+        if self._estimate is not None and not self._pending:
+            return self._estimate
+        count = len(self._values)
+        found, begin = self._estimate, count - self._pending
+        for index in range(count - 1, begin - 1, -1):
+            if not self._values[index] < 0.0:
+                found, begin = self._plain(index + 1), index + 1
+                break
+        if found is None:
+            begin = min(begin + 1, count)
+            found = self._plain(begin)
+        for end in range(begin + 1, count + 1):
+            found = without_growth_after_loss(found, self._plain(end), self._values[end - 1])
+        self._estimate, self._pending = found, 0
+        return found
+
+    def _plain(self, end: int) -> KellyEstimate:
+        k = self._settings
+        return kelly_estimate(
+            self._values[max(0, end - k.window_trades) : end],
+            method=k.method,
+            multiple=k.multiple,
+            shrink_trades=k.shrink_trades,
+            min_trades=k.min_trades,
+        )
+
+
 class RunLog:
     """Follow one run from its first trade to its last."""
 
     def __init__(self, settings: Settings, journal: Journal | None) -> None:
+        self._offline = internals.is_offline()
         self.token = internals.run_token()
         self.pending: dict[tuple[str, str], Plan] = {}
         self.trades: dict[int, TradePlan] = {}
         self.journal = journal
         self._settings = settings
         self._closed = ClosedTrades()
-        self._returns = RecentReturns(settings.kelly.window_trades)
-        self.breakers = Breakers(settings, confirmations=1 if internals.is_offline() else LIVE_CONFIRMATIONS)
-        self._kelly: KellyEstimate | None = None
+        self._edge = Edge(settings)
+        # A restarted bot sees its old trades again; their outcomes are in its journal already.
+        known = () if journal is None or self._offline else read(journal.path)
+        self._recorded = {record["trade_id"] for record in known if record.get("kind") == "outcome"}
+        self.breakers = Breakers(settings, confirmations=1 if self._offline else LIVE_CONFIRMATIONS)
         self._last_recorded: dict[tuple[str, str], tuple[Any, ...]] = {}
 
     def collect(self, now: datetime) -> None:
         """Take note of the trades closed before ``now``."""
         for trade in self._closed.new(now):
-            if self._returns.add(trade):
-                self._estimate_after(self._returns.values[-1])
+            self._edge.add(trade)
             self.breakers.closed(closed_trade(trade))
             plan = self.trades.pop(trade.id, None)
-            if self.journal is not None:
-                self.journal.record("outcome", outcome(trade, plan))
+            if self.journal is not None and trade.id not in self._recorded:
+                self.journal.record("outcome", outcome(trade, plan or stored_plan(trade)))
 
     def kelly(self) -> KellyEstimate:
         """Return the estimate of the edge after the last closed trade."""
-        if self._kelly is None:
-            self._kelly = self._estimate()
-        return self._kelly
-
-    def _estimate_after(self, last_return: float) -> None:
-        self._kelly = without_growth_after_loss(self._kelly, self._estimate(), last_return)
-
-    def _estimate(self) -> KellyEstimate:
-        k = self._settings.kelly
-        return kelly_estimate(
-            list(self._returns.values),
-            method=k.method,
-            multiple=k.multiple,
-            shrink_trades=k.shrink_trades,
-            min_trades=k.min_trades,
-        )
+        return self._edge.estimate()
 
     def record(self, plan: Plan, candle: int) -> None:
         """Journal a plan, once per candle as long as its outcome stays the same: a live bot asks every loop."""
@@ -95,7 +135,7 @@ class RunLog:
 
     def finish(self) -> None:
         """Record what closed since and write the journal."""
-        if internals.is_offline():
+        if self._offline:
             self.collect(END_OF_TIME)
         if self.journal is not None:
             self.journal.flush()
@@ -112,6 +152,14 @@ def closed_trade(trade: LocalTrade) -> ClosedTrade:
         or (ratio is not None and ratio <= LOST_MARGIN),
         side="short" if trade.is_short else "long",
     )
+
+
+def stored_plan(trade: LocalTrade) -> TradePlan | None:
+    """Read the plan a trade was opened with from Freqtrade's database."""
+    if internals.is_offline():
+        return None
+    stored = trade.get_custom_data(TRADE_DATA)
+    return None if stored is None else TradePlan(**stored)
 
 
 def outcome(trade: LocalTrade, plan: TradePlan | None) -> dict[str, Any]:

@@ -18,6 +18,8 @@ from plimsoll.rules.answer import Side
 
 MINUTE: Final = 60
 DAY: Final = 86_400
+NEVER: Final = 1 << 62
+BAND_ROUNDING: Final = 1e-9
 _BELOW_ONE: Final = math.nextafter(1.0, 0.0)
 _TOLERANCE: Final = 1e-12  # 1 - 8000/10000 is a little under 0.2 in floats, and is a loss of 20 %
 

@@ -7,8 +7,10 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from plimsoll.rules.breaker import (
+    BAND_ROUNDING,
     DEFAULT_READINGS,
     MINUTE,
+    NEVER,
     NO_READINGS,
     EquitySample,
     ReadingConfig,
@@ -118,6 +120,18 @@ def step(state: State, config: Config, sample: EquitySample) -> tuple[State, Ver
     text = f"drawdown {percent(drawdown)} from the peak of {money(peak * known.units)}, size x{factor:g}"
     text += f", leverage at most {leverage:g}x" if leverage is not None else ""
     return state, allow(RULE, text, drawdown, changed, factor=factor, leverage=leverage)
+
+
+def quiet_band(state: State, config: Config) -> tuple[float, float, int] | None:
+    """Return (low, high, until): while equity lies above low, up to high, before until, a step changes nothing.
+
+    None where that cannot be told. It holds for single readings without deposits only, as a backtest has them.
+    """
+    certain = config.readings.confirmations == 1 and state.readings.units == 1.0
+    if not certain or state.peak is None or state.tripped or state.deepest:
+        return None
+    first = min(config.limit, config.ladder[0][0]) if config.ladder else config.limit
+    return state.peak * (1.0 - first) * (1.0 + BAND_ROUNDING), state.peak, NEVER
 
 
 def reset(state: State, config: Config, sample: EquitySample) -> State:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from typing import Final, Literal
 from zoneinfo import ZoneInfo
 
 from plimsoll.rules.breaker import (
+    BAND_ROUNDING,
     DAY,
     DEFAULT_READINGS,
     NO_READINGS,
@@ -110,6 +112,17 @@ def step(state: State, config: Config, sample: EquitySample) -> tuple[State, Ver
     if reaches(loss_ratio(opening, known.latest), config.limit):
         return state, block_unknown(rule, f"{word}: over the limit, waiting for it to be confirmed")
     return state, allow(rule, f"{word} within its limit", loss, changed)
+
+
+def quiet_band(state: State, config: Config) -> tuple[float, float, int] | None:
+    """Return (low, high, until): while equity lies above low, up to high, before until, a step changes nothing.
+
+    None where that cannot be told. It holds for single readings without deposits only, as a backtest has them.
+    """
+    certain = config.readings.confirmations == 1 and state.readings.units == 1.0 and not config.rolling
+    if not certain or state.opening is None or state.ends is None or state.until is not None:
+        return None
+    return state.opening * (1.0 - config.limit) * (1.0 + BAND_ROUNDING), math.inf, state.ends
 
 
 def reset(state: State, config: Config, sample: EquitySample) -> State:
