@@ -366,10 +366,11 @@ def _show(calibration: Calibration, path: Path, console: Console) -> None:
         soft_wrap=True,
     )
     if found is not None:
-        title = f"Drawdown by chance within {HORIZON_DAYS} days, {PATHS:,} paths of {BLOCK_DAYS}-day blocks"
-        table = Table(
-            box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="", show_header=False
+        console.print(
+            f"\nDrawdown by chance within {HORIZON_DAYS} days, {PATHS:,} paths of {BLOCK_DAYS}-day blocks",
+            soft_wrap=True,
         )
+        table = Table(box=box.SIMPLE_HEAD, show_header=False)
         table.add_column("")
         table.add_column("", justify="right")
         table.add_row("Median", f"{found.median:.1%}")
