@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -57,6 +57,7 @@ class Breakers:
     resets: dict[str, int] = field(default_factory=dict)
     _time: int = 0
     _quiet: tuple[float, float, int] = NO_BAND
+    _resets_pending: bool = False
 
     def __post_init__(self) -> None:
         s, off = self.settings, self.settings.off
@@ -83,6 +84,10 @@ class Breakers:
     def equity(self, sample: EquitySample) -> None:
         """Let the breakers see an equity reading and the time."""
         self._time = sample.time
+        if self._resets_pending:
+            for name, machine in (*self.by_trade.items(), *self.by_pair.items()):
+                self._take_reset(name, machine, sample.time)
+            self._resets_pending = False
         low, high, until = self._quiet
         if not (sample.equity is not None and low < sample.equity <= high and sample.time < until):
             for machine in self.by_equity.values():
@@ -103,24 +108,36 @@ class Breakers:
             low, high, until = max(low, band[0]), min(high, band[1]), min(until, band[2])
         return low, high, until
 
-    def closed(self, trade: ClosedTrade) -> None:
-        """Let the breakers see a closed trade; one that becomes known late counts from now."""
-        if trade.time < self._time:
-            trade = ClosedTrade(self._time, trade.pair, trade.profit_ratio, trade.liquidated, trade.side)
+    def closed(self, trade: ClosedTrade, known: int | None = None) -> None:
+        """Let the breakers see a closed trade.
+
+        :param known: when it became known, which is later than its close in a backtest: stops fill inside a candle and are dated
+            at its begin. A cooldown counts from then.
+        """
+        at = max(trade.time, self._time)  # one that becomes known late counts from now
+        trade = replace(trade, time=at)
+        late = replace(trade, time=max(at, known or at))
         for name, machine in self.by_trade.items():
-            self._replay_reset(name, machine, trade.time)
-            machine.step(trade)
+            self._take_reset(name, machine, at)
+            machine.step(late if machine.rule is streak else trade)
         if self.settings.streak.per_pair and "streak" not in self.settings.off:
             name = f"streak {trade.pair}"
             if name not in self.by_pair:
                 self.by_pair[name] = Machine(streak, self._streak_config(), trade.pair)
-            self._replay_reset(name, self.by_pair[name], trade.time)
-            self.by_pair[name].step(trade)
+            self._take_reset(name, self.by_pair[name], at)
+            self.by_pair[name].step(late)
         if trade.liquidated:
-            name = f"liquidated {trade.pair}"
-            if name not in self.by_pair:
-                self.by_pair[name] = Machine(liquidated, liquidated.Config(), trade.pair)
-            self.by_pair[name].step(trade)
+            self._liquidated(trade)
+
+    def _liquidated(self, trade: ClosedTrade) -> None:
+        name = f"liquidated {trade.pair}"
+        if name not in self.by_pair:
+            self.by_pair[name] = Machine(liquidated, liquidated.Config(), trade.pair)
+        machine = self.by_pair[name]
+        if machine.state.time is None or trade.time > machine.state.time:
+            machine.step(trade)
+        elif machine.verdict is None:  # remembered: the signals since are not in any table
+            machine.step(Tick(machine.state.time))
 
     def signal(self, pair: str, signal: liquidated.Signal) -> None:
         """Let a liquidated pair's breaker see the signal of a candle."""
@@ -191,9 +208,14 @@ class Breakers:
     # -- Memory --------------------------------------------------------------------------------------------------------
 
     def dump(self) -> dict[str, Any]:
-        """Return what trades cannot tell, as plain JSON: the equity breakers' states and the operator's resets."""
+        """Return what trades cannot tell, as plain JSON: equity, signals seen after a liquidation, the operator's resets."""
         return {
             "equity": {name: machine.state.to_json() for name, machine in self.by_equity.items()},
+            "liquidated": {
+                name: machine.state.to_json()
+                for name, machine in self.by_pair.items()
+                if machine.rule is liquidated
+            },
             "resets": self.resets,
         }
 
@@ -207,13 +229,20 @@ class Breakers:
             if name in self.by_equity:
                 machine = self.by_equity[name]
                 machine.state = machine.rule.State.from_json(state)
+        for name, state in stored["liquidated"].items():
+            pair = name.removeprefix("liquidated ")
+            self.by_pair[name] = Machine(
+                liquidated, liquidated.Config(), pair, liquidated.State.from_json(state)
+            )
+        self._resets_pending = True
         self.resets = {str(name): int(time) for name, time in stored["resets"].items()}
 
-    def _replay_reset(self, name: str, machine: Machine, time: int) -> None:
+    def _take_reset(self, name: str, machine: Machine, time: int) -> None:
         at = self.resets.get(name)
-        if at is not None and machine.state.reset_time is None and time > at:
-            last = getattr(machine.state, "time", None)
-            machine.state = machine.rule.reset(machine.state, machine.config, Tick(max(at, last or at)))
+        if at is None or time <= at or (machine.state.reset_time or 0) >= at:
+            return
+        last = machine.state.time
+        machine.state = machine.rule.reset(machine.state, machine.config, Tick(max(at, last or at)))
 
     def _loss_limit(self, ratio: float, period: Literal["day", "week"], readings: ReadingConfig) -> Machine:
         s = self.settings.loss_limit

@@ -35,7 +35,7 @@ class Locks:
                 continue
             if verdict is None or not blocked:
                 if held is not None:
-                    self._release(name, active)
+                    self._release(name, active, now)
                 continue
             until = None if verdict.until is None else datetime.fromtimestamp(verdict.until, UTC)
             if held is not None and (until is None or until.timestamp() <= held[1]):
@@ -43,6 +43,8 @@ class Locks:
             end = until or now + WITHOUT_END
             if end <= now:
                 continue
+            if held is not None:
+                self._release(name, active, now)
             reason = f"Plimsoll {name}: {verdict.reason}"[:LONGEST_REASON]
             lock = PairLocks.lock_pair(machine.pair, end, reason, now=now)
             self._held[name] = (lock.id, int(lock.lock_end_time_utc.timestamp()))
@@ -56,7 +58,7 @@ class Locks:
         """Take up what :meth:`dump` returned."""
         self._held = {name: (int(lock), int(end)) for name, (lock, end) in stored.items()}
 
-    def _release(self, name: str, active: dict[int, Any]) -> None:
+    def _release(self, name: str, active: dict[int, Any], now: datetime) -> None:
         lock = active.get(self._held.pop(name)[0])
         if lock is not None:
-            PairLocks.unlock_reason(lock.reason, datetime.now(UTC))
+            PairLocks.unlock_reason(lock.reason, now)

@@ -24,7 +24,7 @@ class MemoryFault(Exception):
 
 
 class Memory:
-    """Store one JSON document per bot, written only when it changed, each time in a transaction of its own."""
+    """Store one JSON document per bot, each time it changed, in a transaction of its own."""
 
     def __init__(self, name: str) -> None:
         self._name = name

@@ -82,17 +82,26 @@ class Planner:
         """Review open trades, each loop live and each candle in a backtest."""
         run = self.run()
         second = int(now.timestamp())
+        if not internals.is_offline():
+            if self._watch is None:
+                self._watch = Watch(self._strategy)
+            # What is remembered comes first: an operator's reset counts for the trades before it.
+            self._watch.restore(run.breakers)
         run.collect(now)
         self.trades.review(second)
         self._show_signals(run, second)
         if internals.is_offline():
             offline_step(run.breakers, now, self._equity(second), run.journal)
             return
-        if self._watch is None:
-            self._watch = Watch(self._strategy)
+        assert self._watch is not None
         self._watch.step(run.breakers, now, self._equity(second), run.journal)
         if run.journal is not None:
             run.journal.flush()
+
+    def _collect(self, run: RunLog, now: datetime) -> None:
+        # A trading bot does so each loop, after its memory was read; a backtest's trades close inside the candle too.
+        if internals.is_offline():
+            run.collect(now)
 
     def _equity(self, now: int) -> float | None:
         return self.book.equity(lambda pair: self.inputs.current_rate(pair, now))
@@ -122,7 +131,7 @@ class Planner:
         :param unusable: why the strategy's own answer cannot be used, which refuses the entry.
         """
         run = self.run()
-        run.collect(now)
+        self._collect(run, now)
         second = int(now.timestamp())
         own_stop = abs(float(self._strategy.stoploss))
         signal = Signal(
@@ -220,7 +229,7 @@ class Planner:
     ) -> float | None:
         """Lower an addition to what the whole position's limits leave; None refuses it."""
         run = self.run()
-        run.collect(now)
+        self._collect(run, now)
         second = int(now.timestamp())
         try:
             return self.trades.addition(

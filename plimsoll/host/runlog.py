@@ -114,7 +114,8 @@ class RunLog:
         """Take note of the trades closed before ``now``."""
         for trade in self._closed.new(now):
             self._edge.add(trade)
-            self.breakers.closed(closed_trade(trade))
+            known = int(now.timestamp()) if self._offline and now is not END_OF_TIME else None
+            self.breakers.closed(closed_trade(trade), known)
             plan = self.trades.pop(trade.id, None)
             if self.journal is not None and trade.id not in self._recorded:
                 self.journal.record("outcome", outcome(trade, plan or stored_plan(trade)))

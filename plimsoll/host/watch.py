@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from freqtrade.enums import RunMode
+from freqtrade.persistence import Trade
 from freqtrade.strategy import IStrategy
 
 from plimsoll.host.breakers import Breakers, Machine
@@ -22,7 +23,7 @@ FLOW_CONFIRMATIONS = 2
 
 
 class Flows:
-    """Tell deposits and withdrawals from profit: Freqtrade's starting balance moves with them and not with trades."""
+    """Tell deposits and withdrawals from profit: the balance without the trades' results moves with them only."""
 
     def __init__(self) -> None:
         self.total = 0.0
@@ -59,6 +60,7 @@ class Watch:
         self._flows = Flows()
         self._memory = Memory(f"{strategy.get_strategy_name()}")
         self._restored = False
+        self._memory_fault = ""
         self._failing = False
 
     def step(self, breakers: Breakers, now: datetime, equity: float | None, journal: Journal | None) -> None:
@@ -67,8 +69,9 @@ class Watch:
         Memory that cannot be read blocks entries until it can; memory that cannot be written is tried again next loop.
         """
         try:
+            self.restore(breakers)
             if not self._restored:
-                self._restore(breakers)
+                raise MemoryFault(self._memory_fault)
             sample = EquitySample(int(now.timestamp()), equity, self._flows.read(self._starting_balance()))
             breakers.equity(sample)
             for name in self._locks.sync(breakers.machines(), now):
@@ -102,6 +105,15 @@ class Watch:
         if self._strategy.dp is not None:
             self._strategy.dp.send_msg(f"Plimsoll: {message}", always_send=True)
 
+    def restore(self, breakers: Breakers) -> None:
+        """Give the breakers what they knew before a restart, once; what cannot be read is tried again next loop."""
+        if self._restored:
+            return
+        try:
+            self._restore(breakers)
+        except MemoryFault as fault:
+            self._memory_fault = str(fault)
+
     def _restore(self, breakers: Breakers) -> None:
         stored = self._memory.load()
         if stored is not None:
@@ -115,10 +127,15 @@ class Watch:
         self._restored = True
 
     def _starting_balance(self) -> float | None:
+        # Freqtrade's own starting balance is scaled, or fixed, by settings of the config.
         config: Any = self._strategy.config
-        if config.get("runmode") != RunMode.LIVE or self._strategy.wallets is None:
+        wallets = self._strategy.wallets
+        if config.get("runmode") != RunMode.LIVE or wallets is None:
             return None  # a dry-run wallet knows no deposits
-        return float(self._strategy.wallets.get_starting_balance())
+        results = Trade.get_total_closed_profit() + sum(
+            trade.realized_profit for trade in Trade.get_trades_proxy(is_open=True)
+        )
+        return float(wallets.get_total(config["stake_currency"])) - float(results)
 
 
 def record_change(journal: Journal | None, now: int, name: str, machine: Machine, verdict: Verdict) -> None:

@@ -85,8 +85,13 @@ def step(state: State, config: Config, sample: EquitySample) -> tuple[State, Ver
     readings, known = confirm(state.readings, config.readings, sample)
     if known is None:
         state = state if readings is state.readings else replace(state, readings=readings)
-        reason = state.reason or "drawdown: equity is unknown"
-        return state, block_unknown(RULE, reason, state.until, _leverage(config, state.deepest))
+        if state.tripped and (state.until is None or sample.time < state.until):
+            return state, block(
+                RULE, state.reason, None, False, state.until, _leverage(config, state.deepest)
+            )
+        return state, block_unknown(
+            RULE, "drawdown: equity is unknown", None, _leverage(config, state.deepest)
+        )
     time, value = sample.time, known.value
     peak, deepest = state.peak, state.deepest
     tripped, until, reason = state.tripped, state.until, state.reason

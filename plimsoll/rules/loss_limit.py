@@ -88,7 +88,9 @@ def step(state: State, config: Config, sample: EquitySample) -> tuple[State, Ver
     if known is None:
         unchanged = readings is state.readings
         state = state if unchanged else replace(state, readings=readings)
-        return state, block_unknown(rule, state.reason or f"{word}: equity is unknown", state.until)
+        if state.until is not None and sample.time < state.until:
+            return state, block(rule, state.reason, None, False, state.until)
+        return state, block_unknown(rule, f"{word}: equity is unknown")
     time, value = sample.time, known.value
     opening, ends, window = state.opening, state.ends, state.window
     if config.rolling:

@@ -99,6 +99,7 @@ def _extra(field: FieldInfo) -> dict[str, Any]:
 
 
 FIELDS = dict(_fields(Settings))
+SEQUENCES = {key for key, field in FIELDS.items() if isinstance(field.default, tuple)}
 SECTIONS = {key.split(".")[0] for key in FIELDS if "." in key}
 CLASSIC: Flat = {key: _extra(field)["classic"] for key, field in FIELDS.items() if "classic" in _extra(field)}
 
@@ -120,7 +121,12 @@ def _flatten(source: Any, origin: str, faults: list[str]) -> Flat:
                 faults.append(f"{key} ({origin}) = {value!r}: must be a mapping of settings")
         else:
             flat[str(key)] = value
-    return flat
+    # JSON has no tuples.
+    return {key: _as_tuple(value) if key in SEQUENCES else value for key, value in flat.items()}
+
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(_as_tuple(item) for item in value) if isinstance(value, list | tuple) else value
 
 
 def _nest(flat: Flat) -> dict[str, Any]:

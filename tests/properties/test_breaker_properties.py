@@ -161,9 +161,16 @@ def test_equity_machine_when_equity_is_unknown_then_it_blocks_and_changes_nothin
     samples = data.draw(equity_paths())
     unknown = data.draw(st.sampled_from([None, math.nan, math.inf, 0.0, -1.0]))
     state, _ = fold(machine, config, samples)
-    after, verdict = machine.step(state, config, EquitySample(samples[-1].time + 10 * DAY, unknown))
+    time = samples[-1].time + data.draw(st.sampled_from([0, HOUR, 10 * DAY]))
+    after, verdict = machine.step(state, config, EquitySample(time, unknown))
     assert after is state
-    assert (verdict.blocked, verdict.unknown, verdict.changed) == (True, True, False)
+    assert (verdict.blocked, verdict.changed) == (True, False)
+    # A breaker that has tripped stays tripped for its time, whatever is read meanwhile.
+    tripped = (state.until is not None and time < state.until) or (
+        getattr(state, "tripped", False) and state.until is None
+    )
+    assert verdict.unknown is not tripped
+    assert verdict.until == (state.until if tripped else None)
 
 
 @equity_machine

@@ -59,7 +59,11 @@ class Bot:
         return "Steady"
 
     def get_starting_balance(self) -> float | None:
-        return self.starting_balance
+        # As Freqtrade's, which is why it is of no use for telling deposits.
+        return None if self.starting_balance is None else 0.99 * self.starting_balance
+
+    def get_total(self, currency: str) -> float:
+        return (self.starting_balance or 0.0) + Trade.get_total_closed_profit()
 
 
 def close_trade(at: datetime, profit: float, *, pair: str = "BTC/USDT:USDT", leverage: float = 1.0) -> Trade:

@@ -6,9 +6,10 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
+from test_plan import ACCOUNT, MARKET, SETTINGS, SIGNAL
+
 from plimsoll.journal import Journal, plan_record, read
 from plimsoll.plan import Plan, make_plan
-from test_plan import ACCOUNT, MARKET, SETTINGS, SIGNAL
 
 
 def granted_plan() -> Plan:

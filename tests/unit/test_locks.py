@@ -114,9 +114,6 @@ def test_lock_when_the_block_is_extended_then_reaches_as_far():
     )
 
 
-@pytest.mark.xfail(
-    strict=True, reason="the lock of before stays beside the longer one, and outlives its removal"
-)
 def test_lock_when_extended_and_then_removed_by_hand_then_none_is_left():
     locks = Locks()
     locks.sync([("streak", machine(blocked=True, hours=1.0, reason="3 losses"))], NOW)

@@ -168,3 +168,9 @@ def test_settings_when_values_come_from_the_environment_then_freqtrades_types_ar
     assert (settings.risk.per_trade, settings.leverage.cap) == (0.005, 2.0)
     assert settings.exposure.add_to_losers is True
     assert settings.off == ("kelly",)
+
+
+def test_settings_when_a_ladder_comes_from_json_then_it_is_taken_and_a_bad_one_named() -> None:
+    ladder = [[0.05, 0.75, 3], [0.1, 0.5, None]]
+    assert load({"drawdown": {"ladder": ladder}}).drawdown.ladder == ((0.05, 0.75, 3.0), (0.1, 0.5, None))
+    assert any("drawdown.ladder" in f for f in faults(config={"drawdown": {"ladder": [[0.1, 0.5, 3.0], [0.05, 0.75, 3.0]]}}))

@@ -24,7 +24,7 @@ BAD: Any = {"plimsoll": {"risk": {"per_trade": 0.5}}}
 
 
 def test_settings_when_bad_at_the_first_start_then_it_ends_with_all_faults(process: dict[str, bool]) -> None:
-    with pytest.raises(OperationalException, match="risk.per_trade = 0.5"):
+    with pytest.raises(OperationalException, match=r"risk\.per_trade = 0\.5"):
         start.load_settings(BAD | {"runmode": RunMode.DRY_RUN}, object)
 
 

