@@ -111,21 +111,21 @@ class Breakers:
     def closed(self, trade: ClosedTrade, known: int | None = None) -> None:
         """Let the breakers see a closed trade.
 
-        :param known: when it became known, which is later than its close in a backtest: stops fill inside a candle and are dated
-            at its begin. A cooldown counts from then.
+        :param known: when it became known, where that is later than its close: a backtest's stops fill inside a candle and are
+            dated at its begin. A cooldown counts from then.
         """
         at = max(trade.time, self._time)  # one that becomes known late counts from now
         trade = replace(trade, time=at)
-        late = replace(trade, time=max(at, known or at))
+        known = max(at, known or at)
         for name, machine in self.by_trade.items():
             self._take_reset(name, machine, at)
-            machine.step(late if machine.rule is streak else trade)
+            machine.step(_not_before(machine, trade, known) if machine.rule is streak else trade)
         if self.settings.streak.per_pair and "streak" not in self.settings.off:
             name = f"streak {trade.pair}"
             if name not in self.by_pair:
                 self.by_pair[name] = Machine(streak, self._streak_config(), trade.pair)
             self._take_reset(name, self.by_pair[name], at)
-            self.by_pair[name].step(late)
+            self.by_pair[name].step(_not_before(self.by_pair[name], trade, known))
         if trade.liquidated:
             self._liquidated(trade)
 
@@ -261,6 +261,10 @@ class Breakers:
             cooldown_losses=s.cooldown_losses,
             cooldown_minutes=s.cooldown_minutes,
         )
+
+
+def _not_before(machine: Machine, trade: ClosedTrade, time: int) -> ClosedTrade:
+    return replace(trade, time=max(time, machine.state.time or time))
 
 
 def decay_config(settings: Settings) -> decay.Config:

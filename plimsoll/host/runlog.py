@@ -21,6 +21,8 @@ from plimsoll.settings import Settings
 TRADE_DATA = "plimsoll-plan"
 LIVE_CONFIRMATIONS = 2
 LOST_MARGIN = -0.95  # a loss of this much of the margin is a liquidation, whatever its exit is called
+# Exits that a backtest fills somewhere inside a candle and dates at its begin.
+INSIDE_A_CANDLE = {"stop_loss", "trailing_stop_loss", "liquidation", "roi"}
 END_OF_TIME = datetime.max.replace(tzinfo=UTC)
 
 
@@ -114,7 +116,8 @@ class RunLog:
         """Take note of the trades closed before ``now``."""
         for trade in self._closed.new(now):
             self._edge.add(trade)
-            known = int(now.timestamp()) if self._offline and now is not END_OF_TIME else None
+            inside = self._offline and now is not END_OF_TIME and trade.exit_reason in INSIDE_A_CANDLE
+            known = int(now.timestamp()) if inside else None
             self.breakers.closed(closed_trade(trade), known)
             plan = self.trades.pop(trade.id, None)
             if self.journal is not None and trade.id not in self._recorded:

@@ -309,12 +309,16 @@ def closed_before(ran: Ran):
 
 
 def streaks(ran: Ran, losses: int, pause_losses: int, cooldown: float, floor: float = 0.1) -> Changes:
-    noted, row, until = Noted(), 0, None
+    noted, row, until, last = Noted(), 0, None, None
     for time, trades in closed_before(ran):
         for trade in trades:
+            # A stop fills inside the candle that it is dated at, so it counts from when that is over.
+            inside = trade["exit_reason"] in ("stop_loss", "trailing_stop_loss", "liquidation", "roi")
+            at = time if inside else trade["close_date"]
+            last = at if last is None else max(at, last)
             row = row + 1 if trade["profit_ratio"] < 0 else row if trade["profit_ratio"] == 0 else 0
             if trade["profit_ratio"] < 0 and row >= pause_losses:
-                until = trade["close_date"] + cooldown * MINUTE
+                until = last + cooldown * MINUTE
         until = None if until is not None and time >= until else until
         noted.say(time, until is not None, max(floor, 0.5 ** max(0, row - losses + 1)))
     return noted.changes

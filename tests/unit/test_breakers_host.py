@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from plimsoll.host.breakers import NO_BAND, Breakers
 from plimsoll.host.runlog import Edge
-from plimsoll.rules.breaker import EquitySample
+from plimsoll.rules.breaker import ClosedTrade, EquitySample
 from plimsoll.rules.kelly import kelly_estimate, without_growth_after_loss
 from plimsoll.settings import load
 
@@ -26,7 +26,11 @@ class Unskipped(Breakers):
 
 
 def words(breakers: Breakers) -> dict[str, Any]:
-    return {name: (m.verdict.blocked, m.verdict.factor, m.verdict.until) for name, m in breakers.machines() if m.verdict}
+    return {
+        name: (m.verdict.blocked, m.verdict.factor, m.verdict.until)
+        for name, m in breakers.machines()
+        if m.verdict
+    }
 
 
 @given(
@@ -35,7 +39,9 @@ def words(breakers: Breakers) -> dict[str, Any]:
     reset=st.sampled_from(["latched", "cooldown"]),
 )
 @hypothesis_settings(derandomize=True, max_examples=150, deadline=None)
-def test_breakers_when_quiet_steps_are_skipped_then_every_verdict_is_the_same(moves: Any, profile: Any, reset: Any) -> None:
+def test_breakers_when_quiet_steps_are_skipped_then_every_verdict_is_the_same(
+    moves: Any, profile: Any, reset: Any
+) -> None:
     settings = load({"profile": profile, "drawdown": {"reset": reset, "cooldown_minutes": 600.0}})
     skipping, full = Breakers(settings, confirmations=1), Unskipped(settings, confirmations=1)
     equity = 10_000.0
@@ -73,7 +79,9 @@ def trade(value: float | None) -> Any:
     asked=st.lists(st.booleans(), min_size=90, max_size=90),
 )
 @hypothesis_settings(derandomize=True, max_examples=100, deadline=None)
-def test_edge_when_asked_at_any_time_then_it_equals_the_fold_over_every_trade(returns: Any, asked: Any) -> None:
+def test_edge_when_asked_at_any_time_then_it_equals_the_fold_over_every_trade(
+    returns: Any, asked: Any
+) -> None:
     settings = load({"kelly": {"window_trades": 25, "min_trades": 8}})
     k = settings.kelly
     edge = Edge(settings)
@@ -93,3 +101,13 @@ def test_edge_when_a_trade_has_no_result_then_it_is_left_out() -> None:
     edge = Edge(load())
     edge.add(trade(None))
     assert edge.estimate().trades == 0
+
+
+def test_breakers_when_an_exit_inside_a_candle_is_followed_by_an_earlier_dated_one_then_time_does_not_run_back() -> (
+    None
+):
+    breakers = Breakers(load({"streak": {"per_pair": True}}), confirmations=1)
+    breakers.closed(ClosedTrade(START, "A/USDT:USDT", -0.01), known=START + HOUR)
+    breakers.closed(ClosedTrade(START, "A/USDT:USDT", -0.01))
+    breakers.closed(ClosedTrade(START + HOUR, "A/USDT:USDT", -0.01), known=START + 2 * HOUR)
+    assert breakers.by_trade["streak"].verdict.until == START + 3 * HOUR  # type: ignore[union-attr]

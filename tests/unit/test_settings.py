@@ -173,4 +173,7 @@ def test_settings_when_values_come_from_the_environment_then_freqtrades_types_ar
 def test_settings_when_a_ladder_comes_from_json_then_it_is_taken_and_a_bad_one_named() -> None:
     ladder = [[0.05, 0.75, 3], [0.1, 0.5, None]]
     assert load({"drawdown": {"ladder": ladder}}).drawdown.ladder == ((0.05, 0.75, 3.0), (0.1, 0.5, None))
-    assert any("drawdown.ladder" in f for f in faults(config={"drawdown": {"ladder": [[0.1, 0.5, 3.0], [0.05, 0.75, 3.0]]}}))
+    assert any(
+        "drawdown.ladder" in f
+        for f in faults(config={"drawdown": {"ladder": [[0.1, 0.5, 3.0], [0.05, 0.75, 3.0]]}})
+    )
