@@ -29,6 +29,7 @@ class Machine:
     verdict: Verdict | None = None
     told: tuple[bool, bool, float] = (False, False, 1.0)
     was_known: bool = False
+    stepped: bool = False
 
     def __post_init__(self) -> None:
         self.state = self.rule.State() if self.state is None else self.state
@@ -38,6 +39,7 @@ class Machine:
         return self.rule is decay and self.config.method == "sharpe"
 
     def step(self, sample: Any) -> Verdict:
+        self.stepped = True
         self.state, self.verdict = self.rule.step(self.state, self.config, sample)
         return self.verdict
 
@@ -163,8 +165,9 @@ class Breakers:
         """Yield every breaker whose word changed since it was last yielded: nothing is said twice for one state."""
         for name, machine in self.machines():
             verdict = machine.verdict
-            if verdict is None:
+            if not machine.stepped or verdict is None:
                 continue
+            machine.stepped = False
             machine.was_known = machine.was_known or not verdict.unknown
             if not machine.was_known:
                 continue  # the first readings after a start are no news

@@ -25,7 +25,14 @@ from plimsoll.host.last_resort import planned_stop_at_least
 from plimsoll.host.optional import optional_callbacks, same_candles
 from plimsoll.host.planner import Planner
 from plimsoll.host.protections import use
-from plimsoll.host.start import load_settings, may_only_block, note_started, start_faults, without_effect
+from plimsoll.host.start import (
+    load_settings,
+    may_only_block,
+    note_started,
+    start_faults,
+    statements,
+    without_effect,
+)
 from plimsoll.rules.answer import Side
 
 logger = logging.getLogger("plimsoll")
@@ -135,6 +142,9 @@ class _Guard(IStrategy):
                 raise OperationalException(f"Plimsoll: {reason}")
             planner.blockers[subject] = reason
             logger.error("no entries: %s", reason)
+        if "decay" not in planner.blockers:
+            for statement in statements(planner.settings):
+                logger.info("%s", statement)
         try:
             super().bot_start(**kwargs)
         except Exception as error:

@@ -47,6 +47,7 @@ class Inputs:
         self._hourly: dict[str, HourlyCandles] = {}
         self._closes: dict[str, Series] = {}
         self._funding: dict[str, FundingRates] = {}
+        self._grid = 0  # seconds that every settlement is a multiple of
         self._signals: dict[str, Series] = {}
         self._tiers: dict[str, tuple[MaintenanceTier, ...]] = {}
         self._fees: dict[str, float] = {}
@@ -120,6 +121,7 @@ class Inputs:
         frame = sources.funding_frame(self._strategy, pair)
         if not frame.empty:
             self._funding[pair] = funding_rates(frame)
+            self._grid = math.gcd(self._grid, self._funding[pair].grid)
         elif self._strategy.config.get("futures_funding_rate") is None:
             self._missing(
                 pair,
@@ -191,6 +193,12 @@ class Inputs:
             return None
         candle = now - now % series.seconds - series.seconds
         return Signal(now, candle, "long" if side > 0 else "short" if side < 0 else None)
+
+    def settlement_near(self, now: int) -> bool:
+        """Tell whether funding is settled in the candle before, this one or the next; between settlements nothing is to be done."""
+        if not self._grid:
+            return False
+        return (now + 2 * self._seconds - 1) // self._grid != (now - self._seconds - 1) // self._grid
 
     def funding_ahead(self, pair: str, now: int) -> float:
         """Return the funding rate expected before the stop can be moved again: within this and the next candle."""

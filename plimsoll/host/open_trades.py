@@ -197,6 +197,8 @@ class OpenTrades:
         trades = self._book.trades()
         if self.stop_due:
             self.stop_due.intersection_update({trade.id for trade in trades})
+        if not trades or not self._inputs.settlement_near(now):
+            return
         plans = self._run().trades
         for trade in trades:
             plan = plans.get(trade.id)

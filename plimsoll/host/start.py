@@ -14,6 +14,8 @@ from freqtrade.exceptions import OperationalException
 from freqtrade.strategy import IStrategy
 
 from plimsoll.host import internals
+from plimsoll.host.breakers import decay_config
+from plimsoll.rules import decay
 from plimsoll.settings import Settings, SettingsError, load
 from plimsoll.settings.load import CLASSIC
 
@@ -71,3 +73,17 @@ def start_faults(strategy: IStrategy, settings: Settings) -> Iterator[tuple[str,
             "cross margin puts the whole account behind every position; set margin_mode to isolated,"
             " or plimsoll.gates.allow_cross_margin to true",
         )
+    try:
+        decay_config(settings)
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        yield (
+            "decay",
+            f"decay.baseline = {settings.decay.baseline!r} cannot be used ({error!r}); plimsoll calibrate writes one",
+        )
+
+
+def statements(settings: Settings) -> list[str]:
+    """Return what a user has to know of the settings before the first trade: how often the decay test cries wolf, and how late."""
+    if "decay" in settings.off:
+        return []
+    return [decay.statement(decay_config(settings))]

@@ -66,3 +66,25 @@ def test_start_when_a_setting_has_no_effect_yet_then_it_is_named_and_a_profile_i
         "deadman.hours"
     ]
     assert start.without_effect(load({"profile": "classic"})) == []
+
+
+def test_start_when_the_decay_baseline_is_missing_then_it_is_named_with_the_way_out() -> None:
+    config = {"trading_mode": TradingMode.SPOT}
+    settings = load({"decay": {"baseline": "/nowhere/baseline.json"}})
+    ((subject, reason),) = start.start_faults(SimpleNamespace(config=config), settings)  # type: ignore[arg-type]
+    assert subject == "decay"
+    assert "/nowhere/baseline.json" in reason
+    assert "plimsoll calibrate" in reason
+
+
+def test_start_when_there_is_a_baseline_then_false_alarms_and_delay_are_stated_and_without_one_it_says_so(
+    tmp_path: Any,
+) -> None:
+    baseline = tmp_path / "baseline.json"
+    baseline.write_text('{"decay": {"mean": 0.002, "deviation": 0.02, "trades": 300, "trades_per_day": 3.0}}')
+    (stated,) = start.statements(load({"decay": {"baseline": str(baseline)}}))
+    assert "false" in stated
+    assert "days" in stated
+    (without,) = start.statements(load())
+    assert "baseline" in without
+    assert start.statements(load({"off": ["decay"]})) == []
