@@ -52,6 +52,7 @@ class Fixed(EmaCross5x):
 
 
 EXACT = {
+    "off": ["streak", "drawdown", "loss_limit", "decay"],
     "risk": {"slippage": 0.0},
     "volatility": {"high": 0.99, "mid": 0.98, "high_leverage": 5.0, "mid_leverage": 5.0},
     "leverage": {"min_liquidation_distance": 0.0, "daily_ranges_to_liquidation": 0.0},

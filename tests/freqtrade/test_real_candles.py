@@ -50,10 +50,13 @@ def user_data(tmp_path_factory: pytest.TempPathFactory, real_candles: Path) -> P
 
 @pytest.fixture(scope="module")
 def results(user_data: Path) -> dict[str, Any]:
-    names = ["EmaCross5x", "GuardedEmaCross"]
-    run = backtest(user_data, "--max-open-trades", "5", "--strategy-list", *names)
-    assert "entry refused" not in run.output
-    return {name: load_backtest(user_data, name) for name in names}
+    found = {}
+    # Not in one run: the guarded one's start-up would cut the raw one's first month of young pairs.
+    for name in ("EmaCross5x", "GuardedEmaCross"):
+        run = backtest(user_data, "--max-open-trades", "5", "-s", name)
+        assert "entry refused" not in run.output
+        found[name] = load_backtest(user_data, name)
+    return found
 
 
 def with_outcomes(trades: pd.DataFrame, user_data: Path, name: str) -> pd.DataFrame:
