@@ -36,6 +36,7 @@ from benchmarks.stage import Stage, stage
 
 BENCHMARK = "backtest"
 GOAL = 1.10
+BREAKERS_GOAL = 1.05
 ROOT = Path(__file__).parents[1]
 
 # Trades are what costs, so the shape with many of them has fewer days.
@@ -45,6 +46,7 @@ COMPARISONS = (
     ("None", "", "custom_stoploss returning None / raw", None),
     ("Guarded", "", "guarded / raw", GOAL),
     ("Journal", "", "guarded with journal / raw", GOAL),
+    ("Guarded", "NoBreakers", "guarded / guarded without breakers", BREAKERS_GOAL),
     ("OwnGuarded", "Own", "guarded / raw, both with own custom_stoploss", None),
 )
 
@@ -77,7 +79,9 @@ def run(
 
 def same_trades(where: Stage, shape: str, rounds: int) -> list[Record]:
     """Compare variants of one strategy inside this process."""
-    names = [shape + suffix for suffix in ("", "None", "Guarded", "Journal", "Own", "OwnGuarded")]
+    names = [
+        shape + suffix for suffix in ("", "None", "Guarded", "NoBreakers", "Journal", "Own", "OwnGuarded")
+    ]
     runs: dict[str, list[Run]] = defaultdict(list)
     with where.backtesting(*names) as backtesting:
         data, timerange = backtesting.load_bt_data()

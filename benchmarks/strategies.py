@@ -94,6 +94,10 @@ class FewGuarded(Guarded, Few):
     plimsoll = QUIET
 
 
+class FewNoBreakers(Guarded, Few):
+    plimsoll = QUIET | {"off": ["loss_limit", "drawdown", "streak", "decay"]}
+
+
 class FewJournal(Guarded, Few):
     plimsoll = IDENTICAL
 
@@ -114,6 +118,10 @@ class ManyOwn(Many):
 
 class ManyGuarded(Guarded, Many):
     plimsoll = QUIET
+
+
+class ManyNoBreakers(Guarded, Many):
+    plimsoll = QUIET | {"off": ["loss_limit", "drawdown", "streak", "decay"]}
 
 
 class ManyJournal(Guarded, Many):
