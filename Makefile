@@ -39,7 +39,7 @@ bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks
 
 soak: $(VENV)/.dev
-	$(BIN)/python -m pytest -n $(JOBS) -m slow --override-ini 'addopts=-ra --strict-markers' tests
+	$(BIN)/python -m pytest -n $(JOBS) -m slow --override-ini 'addopts=-ra --strict-markers --strict-config' tests
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache user_data/plimsoll

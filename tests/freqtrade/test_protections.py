@@ -437,7 +437,9 @@ def process(
         path.write_text(json.dumps(layer))
         command += ["-c", str(path)]
     with log.open("w") as stream:
-        return subprocess.Popen(command, stdout=stream, stderr=stream, env=os.environ | {"NO_COLOR": "1", "COLUMNS": "400"})
+        return subprocess.Popen(
+            command, stdout=stream, stderr=stream, env=os.environ | {"NO_COLOR": "1", "COLUMNS": "400"}
+        )
 
 
 def test_trade_when_dry_run_then_protections_load_and_lock_after_the_first_close(user_data):
