@@ -98,15 +98,19 @@ def answer_record(answer: Answer) -> dict[str, Any]:
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """Read a journal back, empty where there is none; a torn last line (a killed process) is left out."""
+    """Read a journal back, empty where there is none to be read; a torn last line (a killed process) is left out."""
     records: list[dict[str, Any]] = []
-    if not path.exists():
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
         return records
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in text.splitlines():
         try:
-            records.append(json.loads(line))
+            record = json.loads(line)
         except ValueError:
             continue
+        if isinstance(record, dict):
+            records.append(record)
     return records
 
 

@@ -45,7 +45,8 @@ class ClosedTrades:
     def _new_in_database(self) -> Iterator[LocalTrade]:
         since = None if self._since is None else self._since - LOOK_BACK
         trades = Trade.get_trades_proxy(is_open=False, close_date=since)
-        for trade in sorted(trades, key=lambda t: (t.close_date_utc, t.id)):
+        dated = [trade for trade in trades if trade.close_date is not None]
+        for trade in sorted(dated, key=lambda t: (t.close_date_utc, t.id)):
             if trade.id in self._seen:
                 continue
             self._seen[trade.id] = trade.close_date_utc
@@ -77,6 +78,14 @@ def loss_at_stop(trade: LocalTrade, slippage: float) -> float:
     return max(0.0, moved + opened * (trade.fee_open or 0.0) + closed * (fee_close + slippage))
 
 
+def _resting_additions(trade: LocalTrade) -> float:
+    return sum(
+        (order.safe_amount or 0.0) * (order.ft_price or 0.0)
+        for order in trade.open_orders
+        if order.ft_order_side == trade.entry_side
+    )
+
+
 class Book:
     """Value the account: the wallet's total plus the open profit that Freqtrade's wallets leave out."""
 
@@ -100,6 +109,11 @@ class Book:
             margin = trade.stake_amount
             notional = trade.amount * trade.open_rate if filled else margin * (trade.leverage or 1.0)
             risk = loss_at_stop(trade, self._slippage) if filled else pending_risk(trade)
+            resting = _resting_additions(trade) if filled else 0.0
+            if resting and risk is not None:
+                # Its loss at the stop is in proportion to what is filled; Freqtrade's trade leaves it out until then.
+                risk += resting * (risk / notional if notional else 1.0)
+                margin, notional = margin + resting / (trade.leverage or 1.0), notional + resting
             found.append(
                 OpenPosition(
                     pair=trade.pair,

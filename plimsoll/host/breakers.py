@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -79,7 +80,9 @@ class Breakers:
         if "streak" not in off:
             self.by_trade["streak"] = Machine(streak, self._streak_config())
         if "decay" not in off:
-            self.by_trade["decay"] = Machine(decay, decay_config(s))
+            # A baseline that cannot be read blocks entries from the start; stops need a run all the same.
+            with suppress(OSError, KeyError, TypeError, ValueError):
+                self.by_trade["decay"] = Machine(decay, decay_config(s))
 
     # -- Samples -------------------------------------------------------------------------------------------------------
 

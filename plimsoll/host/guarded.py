@@ -68,6 +68,8 @@ class _Guard(IStrategy):
         self._own_custom_stoploss = config.get("use_custom_stoploss")
         self._class_wants_stoploss = bool(internals.own_class_attribute(self, _Guard, "use_custom_stoploss"))
         self.config = config
+        own_adjusts = internals.own_class_attribute(self, _Guard, "position_adjustment_enable")
+        self._own_adjusts = bool(config.get("position_adjustment_enable", own_adjusts))
         self._class_wants_roi = bool(internals.own_class_attribute(self, _Guard, "use_custom_roi"))
         settings, fault = load_settings(config, type(self))
         self._planner = Planner(self, settings)
@@ -109,6 +111,16 @@ class _Guard(IStrategy):
     @use_custom_roi.setter
     def use_custom_roi(self, value: bool) -> None:
         self._own_use_custom_roi = bool(value)
+
+    @property
+    def position_adjustment_enable(self) -> bool:
+        # A forced addition would pass every rule: Freqtrade asks no callback about it. But it asks this first, in the thread of
+        # the API or Telegram, and answers that the position is open already.
+        return self._own_adjusts and self._planner.is_own_thread()
+
+    @position_adjustment_enable.setter
+    def position_adjustment_enable(self, value: bool) -> None:
+        self._own_adjusts = bool(value)
 
     @property
     def protections(self) -> list[dict[str, Any]]:
@@ -360,7 +372,7 @@ class _Guard(IStrategy):
                 own = self._own_stop(
                     pair, trade, current_time, current_rate, current_profit, after_fill, kwargs
                 )
-            wanted = finite(trades.stop_price(trade), "the planned stop") if due else None
+            wanted = self._wanted_stop(pair, trade) if due else None
             found = trades.freqtrade_stop(trade, own, wanted, current_rate, after_fill)
             answer = None if found is None else finite(found, "the stop")
         except Exception as error:
@@ -372,6 +384,18 @@ class _Guard(IStrategy):
         except Exception as error:
             self._complain(f"last stop {pair}", f"the stop stays where it is: {error!r}", error)
         return answer
+
+    def _wanted_stop(self, pair: str, trade: Trade) -> float | None:
+        trades = self._planner.trades
+        try:
+            return finite(trades.stop_price(trade), "the planned stop")
+        except Exception as error:
+            self._complain(f"stop {pair}", f"the stop stays as it was planned: {error!r}", error)
+        try:  # the strategy's own stop, and liquidation, still count
+            return finite(trades.inside_liquidation(trade, trade.stop_loss), "the stop inside liquidation")
+        except Exception as error:
+            self._complain(f"liquidation {pair}", f"liquidation is not known: {error!r}", error)
+            return None
 
     def _complain(self, subject: str, message: str, error: Exception) -> None:
         # Said from within an error's handling: it must not raise another one.

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from freqtrade.persistence import LocalTrade
 
+from plimsoll.host import internals
+
 ROUNDING = 1e-9
+HAIR = 1e-9  # rounded to the tick, towards the entry
 
 
 def planned_stop_at_least(
@@ -25,4 +28,13 @@ def planned_stop_at_least(
     if sign * planned - resulting <= ROUNDING * trade.open_rate:
         return answer
     way = sign * (current_rate - planned) / current_rate * leverage
-    return way if way > 0.0 else answer
+    return way if way > 0.0 else through_the_rate(trade)
+
+
+def through_the_rate(trade: LocalTrade) -> float | None:
+    """Return the answer for a stop that the price has passed: one at the rate itself, which Freqtrade exits at.
+
+    Its helpers answer 0 or None there, and then nothing moves and nothing exits. A backtest asks with the best rate of its candle,
+    at which nothing can be sold: there the standing stop decides.
+    """
+    return None if internals.is_offline() else HAIR * (trade.leverage or 1.0)

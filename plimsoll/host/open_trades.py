@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from datetime import datetime
+from datetime import UTC, datetime
 
 from freqtrade.persistence import LocalTrade
 from freqtrade.strategy import IStrategy
@@ -13,8 +13,9 @@ from plimsoll.host import internals
 from plimsoll.host.account import Book, loss_at_stop
 from plimsoll.host.boundary import Unusable
 from plimsoll.host.inputs import Inputs
+from plimsoll.host.last_resort import through_the_rate
 from plimsoll.host.runlog import TRADE_DATA, RunLog, TradePlan, stored_plan
-from plimsoll.plan import Account, Signal, make_plan
+from plimsoll.plan import Account, Plan, Signal, make_plan
 from plimsoll.rules import stops
 from plimsoll.rules.answer import Answer, Side
 from plimsoll.rules.liquidation import liquidation_price
@@ -31,6 +32,7 @@ class OpenTrades:
     def __init__(
         self, strategy: IStrategy, settings: Settings, inputs: Inputs, book: Book, run: Callable[[], RunLog]
     ) -> None:
+        self._stored: set[int] = set()  # trades whose plan is in Freqtrade's database
         self.stop_due: set[int] = set()  # trades whose stop Freqtrade shall ask for
         self._strategy = strategy
         self._settings = settings
@@ -67,11 +69,13 @@ class OpenTrades:
     def _new_plan(self, trade: LocalTrade) -> TradePlan:
         pending = self._run().pending.get((trade.pair, _side(trade)))
         if pending is not None and pending.granted:
-            return TradePlan(
-                pending.stop_price_ratio, pending.loss_at_stop_ratio, pending.risk, float(pending.leverage)
-            )
+            return _from_pending(pending)
         # Opened around us, before Plimsoll or by hand: it gets the stop that a plan would have given it.
-        reading = self._inputs.reading(trade.pair, int(trade.date_last_filled_utc.timestamp()))
+        # A position older than the candles gets the present ATR.
+        filled_at, now = int(trade.date_last_filled_utc.timestamp()), int(datetime.now(UTC).timestamp())
+        reading = self._inputs.reading(trade.pair, filled_at)
+        if reading is None and not internals.is_offline():
+            reading = self._inputs.reading(trade.pair, now)
         stop = stops.atr_stop(
             atr=math.nan if reading is None else reading.atr,
             rate=trade.open_rate,
@@ -116,6 +120,10 @@ class OpenTrades:
                 slippage=self._settings.risk.slippage,
             )
             wanted = stops.stop_price(side=_side(trade), rate=trade.open_rate, stop_price_ratio=distance)
+        return self.inside_liquidation(trade, wanted)
+
+    def inside_liquidation(self, trade: LocalTrade, wanted: float) -> float:
+        """Return a stop price moved inside the hard share of the way to liquidation, where liquidation is known."""
         liquidation = self.liquidation(trade)
         if liquidation is None:
             return wanted
@@ -185,9 +193,11 @@ class OpenTrades:
         tightest = min(candidates) if trade.is_short else max(candidates)
         if tightest == standing:
             return None
-        return stops.stop_ratio_for_freqtrade(
+        ratio = stops.stop_ratio_for_freqtrade(
             stop_price=tightest, current_rate=current_rate, side=side, leverage=trade.leverage
         )
+        through = tightest <= current_rate if trade.is_short else tightest >= current_rate
+        return through_the_rate(trade) if ratio is None and through else ratio
 
     def review(self, now: int) -> None:
         """Have the stop asked for where funding was or will be paid, which belongs to R; forget trades that closed.
@@ -197,6 +207,8 @@ class OpenTrades:
         trades = self._book.trades()
         if self.stop_due:
             self.stop_due.intersection_update({trade.id for trade in trades})
+        if not internals.is_offline():
+            self._keep_stored(trades)
         if not trades or not self._inputs.settlement_near(now):
             return
         plans = self._run().trades
@@ -210,6 +222,24 @@ class OpenTrades:
             paid = plan.funding_ahead - (trade.funding_fees or 0.0)
             if paid - plan.funding_counted > FUNDING_WORTH_A_MOVE * plan.risk:
                 self.stop_due.add(trade.id)
+
+    def _keep_stored(self, trades: list[LocalTrade]) -> None:
+        # As soon as a trade has a row, filled or not, and until it worked. A deleted trade's id may come back as another's.
+        plans, alive = self._run().trades, {trade.id for trade in trades}
+        for gone in plans.keys() - alive:
+            del plans[gone]
+        self._stored &= alive
+        for trade in trades:
+            if trade.id in self._stored:
+                continue
+            plan = self.plan_of(trade)
+            if plan is None and not trade.has_open_position:
+                pending = self._run().pending.get((trade.pair, _side(trade)))
+                plan = None if pending is None or not pending.granted else _from_pending(pending)
+            if plan is not None:
+                plans[trade.id] = plan
+                trade.set_custom_data(TRADE_DATA, plan.as_data())
+                self._stored.add(trade.id)
 
     def target_ratio(self, trade: LocalTrade) -> float | None:
         """Return the profit on margin at which ``take_profit_r`` closes a trade; None without a target."""
@@ -237,6 +267,8 @@ class OpenTrades:
         :param asked: margin the strategy wants to add. :param profit: the position's profit ratio at ``rate``.
         :param account: the account without the trade of an id. :raises Unusable: with the reason of a refusal.
         """
+        if any(order.ft_order_side == trade.entry_side for order in trade.open_orders):
+            raise Unusable("an entry order is still open")
         if profit < 0.0 and not self._settings.exposure.add_to_losers:
             raise Unusable("the position is losing and exposure.add_to_losers is off")
         distance = (trade.stop_loss - rate if trade.is_short else rate - trade.stop_loss) / rate
@@ -267,6 +299,10 @@ class OpenTrades:
         if plan is not None:
             plan.risk_granted = max(plan.risk_granted, whole.risk)
         return margin
+
+
+def _from_pending(plan: Plan) -> TradePlan:
+    return TradePlan(plan.stop_price_ratio, plan.loss_at_stop_ratio, plan.risk, float(plan.leverage))
 
 
 def _is_first_fill(trade: LocalTrade) -> bool:

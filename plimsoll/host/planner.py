@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
+from threading import get_ident
 from typing import Any
 
 from freqtrade.enums import RunMode
@@ -48,6 +49,7 @@ class Planner:
         self._planned: set[tuple[str, Side]] = set()  # asked for by leverage(), not yet sized
         self._run: RunLog | None = None
         self._watch: Watch | None = None
+        self._thread: int | None = None
         self._finalizer: weakref.finalize[Any, Any] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -79,7 +81,23 @@ class Planner:
         return Journal(path, truncate=internals.is_offline())
 
     def loop(self, now: datetime) -> None:
-        """Review open trades, each loop live and each candle in a backtest."""
+        """Review open trades and step the breakers, each loop live and each candle in a backtest.
+
+        A loop that fails leaves the breakers behind, so it blocks entries until one succeeds.
+        """
+        try:
+            self._loop(now)
+        except Exception as error:
+            if self._watch is not None:
+                self._watch.blocker = f"the last loop failed: {error!r}"
+            raise
+
+    def is_own_thread(self) -> bool:
+        """Tell whether the bot's own loop is asking; force commands come in the threads of the API and of Telegram."""
+        return self._thread is None or internals.is_offline() or self._thread == get_ident()
+
+    def _loop(self, now: datetime) -> None:
+        self._thread = get_ident()
         run = self.run()
         second = int(now.timestamp())
         if not internals.is_offline():

@@ -108,7 +108,7 @@ class RunLog:
         self._edge = Edge(settings)
         # A restarted bot sees its old trades again; their outcomes are in its journal already.
         known = () if journal is None or self._offline else read(journal.path)
-        self._recorded = {record["trade_id"] for record in known if record.get("kind") == "outcome"}
+        self._recorded = {(r.get("trade_id"), r.get("opened")) for r in known if r.get("kind") == "outcome"}
         self.breakers = Breakers(settings, confirmations=1 if self._offline else LIVE_CONFIRMATIONS)
         self._last_recorded: dict[tuple[str, str], tuple[Any, ...]] = {}
 
@@ -120,7 +120,8 @@ class RunLog:
             known = int(now.timestamp()) if inside else None
             self.breakers.closed(closed_trade(trade), known)
             plan = self.trades.pop(trade.id, None)
-            if self.journal is not None and trade.id not in self._recorded:
+            opened = int(trade.open_date_utc.timestamp())
+            if self.journal is not None and (trade.id, opened) not in self._recorded:
                 self.journal.record("outcome", outcome(trade, plan or stored_plan(trade)))
 
     def kelly(self) -> KellyEstimate:
