@@ -66,6 +66,12 @@ def datadir(tmp_path_factory: pytest.TempPathFactory) -> Path:
         {
             "date": pd.to_datetime(START + 8 * HOUR * np.arange(6), unit="ms", utc=True),
             "funding_rate": 0.0001 * np.arange(6),
+            # Where Freqtrade 2026.7 keeps the rate.
+            "open": 0.0001 * np.arange(6),
+            "high": 0.0,
+            "low": 0.0,
+            "close": 0.0,
+            "volume": 0.0,
         }
     )
     handler.ohlcv_store(PAIR, "1h", funding, CandleType.FUNDING_RATE)
