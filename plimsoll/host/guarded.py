@@ -181,8 +181,8 @@ class _Guard(IStrategy):
             return own
 
     def populate_indicators(self, dataframe: DataFrame, metadata: dict[str, Any]) -> DataFrame:
-        self._planner.inputs.prepare(metadata["pair"], dataframe)
         with self._planner.analysing(metadata["pair"], "populate_indicators"):
+            self._planner.inputs.prepare(metadata["pair"], dataframe)
             return same_candles(dataframe, super().populate_indicators, metadata)
 
     def bot_loop_start(self, current_time: datetime, **kwargs: Any) -> None:

@@ -467,7 +467,10 @@ def test_decay_when_recomputed_from_the_export_then_halves_and_pauses_at_that_tr
 def test_decay_when_by_sharpe_ratio_then_pauses_at_that_candle(world):
     ran = world["Sharpe"]
 
-    check(ran, "decay", rolling_sharpe(ran))
+    expected = rolling_sharpe(ran)
+
+    check(ran, "decay", expected)
+    assert blocked_times(expected)
 
 
 def test_breakers_when_loose_then_are_silent(world):

@@ -133,3 +133,18 @@ def test_journal_when_it_cannot_be_read_then_it_is_empty_and_nothing_is_raised(t
     assert read(tmp_path) == []  # a directory
     (tmp_path / "bytes").write_bytes(b'\xff\xfe{"kind":"a"}\n[1]\n{"kind":"b"}\n')
     assert read(tmp_path / "bytes") == [{"kind": "b"}]
+
+
+def test_analysis_when_our_own_preparation_fails_then_the_pair_is_blocked() -> None:
+    from pandas import DataFrame
+
+    from plimsoll.host.guarded import _Guard
+
+    made = planner()
+    made.starting = False
+    made.inputs.prepare = lambda pair, frame: 1 / 0  # type: ignore[method-assign,assignment,return-value]
+    strategy: Any = SimpleNamespace(_planner=made)
+    with pytest.raises(ZeroDivisionError):
+        _Guard.populate_indicators(strategy, DataFrame(), {"pair": "BTC/USDT:USDT"})
+    assert "populate_indicators" in {answer.rule for answer in made.gates("BTC/USDT:USDT") if answer.blocks}
+    assert "populate_indicators" not in {answer.rule for answer in made.gates("ETH/USDT:USDT")}
