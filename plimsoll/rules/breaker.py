@@ -7,14 +7,12 @@ state is plain JSON.
 from __future__ import annotations
 
 import math
-import types
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
-from typing import Any, Final, Literal, Self, Union, get_args, get_origin, get_type_hints
+from typing import Final
 
 from plimsoll.rules.answer import Side
+from plimsoll.rules.stored import Stored
 
 MINUTE: Final = 60
 DAY: Final = 86_400
@@ -65,7 +63,8 @@ class Verdict:
     ``factor`` multiplies the size and is 0 when blocked; ``until`` is in epoch seconds, None when no time
     ends the block; ``changed`` is True in the one step in which the breaker trips, re-arms or changes its
     level. ``unknown`` blocks without being a trip. ``value`` is the statistic that the reason speaks of (a
-    loss ratio, a count, a score).
+    loss ratio, a count, a score). ``level`` is how far a breaker that warns before it blocks has come, 0
+    when all is fine.
     """
 
     rule: str
@@ -77,6 +76,7 @@ class Verdict:
     changed: bool
     unknown: bool = False
     value: float | None = None
+    level: int = 0
 
 
 def allow(
@@ -107,11 +107,6 @@ def block(
 def block_unknown(rule: str, reason: str, until: int | None = None, leverage: float | None = None) -> Verdict:
     """Block new risk because an input is unknown; this is no change of the breaker's state."""
     return Verdict(rule, True, 0.0, leverage, until, reason, False, True)
-
-
-def minimum_factor(verdicts: Iterable[Verdict]) -> float:
-    """Combine rules that react to the same losses (streak, ladder, decay): the minimum, never the product."""
-    return min((verdict.factor for verdict in verdicts), default=1.0)
 
 
 def loss_ratio(reference: float, value: float) -> float:
@@ -154,63 +149,6 @@ def percent(ratio: float) -> str:
 def limit_percent(ratio: float) -> str:
     """Write a ratio as a configured percentage, without needless decimals."""
     return f"{100.0 * ratio:.6g} %"
-
-
-# --- stored state ---------------------------------------------------------------------------------
-
-
-class Stored:
-    """Give a frozen dataclass of plain values a strict JSON form."""
-
-    __slots__ = ()
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the state as dicts, lists, numbers, strings, booleans and None."""
-        kind: Any = type(self)
-        return {name: _write(getattr(self, name)) for name in _hints(kind)}
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Self:
-        """Rebuild the state; raise ValueError on missing, unknown or ill-typed keys: corrupt is not fresh."""
-        kind: Any = cls
-        hints = _hints(kind)
-        if not isinstance(data, Mapping) or set(data) != set(hints):
-            keys = sorted(data) if isinstance(data, Mapping) else data
-            raise ValueError(f"{cls.__module__} state needs the keys {sorted(hints)}, was {keys!r}")
-        return cls(**{name: _read(hint, data[name], name) for name, hint in hints.items()})
-
-
-@cache
-def _hints(cls: Any) -> dict[str, Any]:
-    hints = get_type_hints(cls)
-    return {field.name: hints[field.name] for field in fields(cls)}
-
-
-def _write(value: Any) -> Any:
-    if isinstance(value, Stored):
-        return value.to_json()
-    return [_write(item) for item in value] if isinstance(value, tuple) else value
-
-
-def _read(hint: Any, value: Any, name: str) -> Any:
-    origin, arguments = get_origin(hint), get_args(hint)
-    if origin in (Union, types.UnionType):
-        known = next(argument for argument in arguments if argument is not type(None))
-        return None if value is None else _read(known, value, name)
-    if origin is tuple and isinstance(value, (list, tuple)):
-        if arguments[-1] is Ellipsis:
-            return tuple(_read(arguments[0], item, name) for item in value)
-        if len(value) == len(arguments):
-            return tuple(_read(a, item, name) for a, item in zip(arguments, value, strict=True))
-    if origin is Literal and value in arguments:
-        return value
-    if isinstance(hint, type) and issubclass(hint, Stored):
-        return hint.from_json(value)
-    if hint is float and type(value) in (int, float) and math.isfinite(value):
-        return float(value)
-    if hint in (int, str, bool) and type(value) is hint:
-        return value
-    raise ValueError(f"`{name}` must be {hint}, was {value!r}")
 
 
 # --- confirmation of readings ---------------------------------------------------------------------

@@ -246,6 +246,8 @@ def _book(
         return None
     if new_volatility is None or not is_positive(new_volatility) or not 0.0 <= shrink <= 1.0:
         return None
+    if count == 0:
+        return _Book(0.0, 0.0, new_volatility**2, 0, 0) if new_side in (1, -1) else None
     usable = np.isfinite(held) & (held > 0.0) & (np.abs(sides) == 1.0)
     if new_side not in (1, -1) or not usable.all():
         return None

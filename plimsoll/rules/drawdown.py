@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 from plimsoll.rules.breaker import (
@@ -11,15 +11,12 @@ from plimsoll.rules.breaker import (
     DEFAULT_READINGS,
     MINUTE,
     NEVER,
-    NO_READINGS,
     EquitySample,
     ReadingConfig,
     Readings,
-    Stored,
     Verdict,
     allow,
     block,
-    block_unknown,
     confirm,
     limit_percent,
     loss_ratio,
@@ -29,6 +26,7 @@ from plimsoll.rules.breaker import (
     require,
     utc,
 )
+from plimsoll.rules.equity_breaker import EquityState, while_unconfirmed, while_unknown
 
 Rung = tuple[float, float, float | None]
 RULE = "drawdown"
@@ -64,10 +62,9 @@ class Config:
 
 
 @dataclass(frozen=True, slots=True)
-class State(Stored):
+class State(EquityState):
     """Remember the peak (value per unit), the deepest rung since it, and a trip."""
 
-    readings: Readings = NO_READINGS
     peak: float | None = None
     deepest: int = 0
     tripped: bool = False
@@ -84,14 +81,9 @@ def step(state: State, config: Config, sample: EquitySample) -> tuple[State, Ver
     """
     readings, known = confirm(state.readings, config.readings, sample)
     if known is None:
-        state = state if readings is state.readings else replace(state, readings=readings)
-        if state.tripped and (state.until is None or sample.time < state.until):
-            return state, block(
-                RULE, state.reason, None, False, state.until, _leverage(config, state.deepest)
-            )
-        return state, block_unknown(
-            RULE, "drawdown: equity is unknown", None, _leverage(config, state.deepest)
-        )
+        goes_on = state.tripped and (state.until is None or sample.time < state.until)
+        trip = (state.reason, state.until) if goes_on else None
+        return while_unknown(state, readings, RULE, "drawdown", trip, _leverage(config, state.deepest))
     time, value = sample.time, known.value
     peak, deepest = state.peak, state.deepest
     tripped, until, reason = state.tripped, state.until, state.reason
@@ -113,12 +105,9 @@ def step(state: State, config: Config, sample: EquitySample) -> tuple[State, Ver
     leverage = _leverage(config, deepest)
     if tripped:
         return state, block(RULE, reason, drawdown, changed, until, leverage)
-    if not known.agreed:
-        text = "drawdown: equity jumped, waiting for it to be confirmed"
-        return state, block_unknown(RULE, text, None, leverage)
-    if reaches(loss_ratio(peak, known.latest), config.limit):
-        text = "drawdown: over the limit, waiting for it to be confirmed"
-        return state, block_unknown(RULE, text, None, leverage)
+    unconfirmed = while_unconfirmed(known, peak, config.limit, RULE, "drawdown", leverage)
+    if unconfirmed is not None:
+        return state, unconfirmed
     if deepest == 0:
         return state, allow(RULE, "drawdown within its limit", drawdown, changed)
     factor = config.ladder[rung - 1][1] if rung else 1.0

@@ -5,17 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from plimsoll.rules.answer import Side
-from plimsoll.rules.breaker import (
-    ClosedTrade,
-    Stored,
-    Tick,
-    Verdict,
-    allow,
-    block,
-    require,
-    require_order,
-    utc,
-)
+from plimsoll.rules.breaker import ClosedTrade, Tick, Verdict, allow, block, require, require_order, utc
+from plimsoll.rules.stored import Stored
 
 RULE = "liquidated"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Final, Literal
 from zoneinfo import ZoneInfo
@@ -12,15 +12,12 @@ from plimsoll.rules.breaker import (
     BAND_ROUNDING,
     DAY,
     DEFAULT_READINGS,
-    NO_READINGS,
     EquitySample,
     ReadingConfig,
     Readings,
-    Stored,
     Verdict,
     allow,
     block,
-    block_unknown,
     confirm,
     limit_percent,
     loss_ratio,
@@ -30,6 +27,7 @@ from plimsoll.rules.breaker import (
     require,
     utc,
 )
+from plimsoll.rules.equity_breaker import EquityState, while_unconfirmed, while_unknown
 
 Period = Literal["day", "week"]
 Window = tuple[tuple[int, float], ...]
@@ -64,10 +62,9 @@ class Config:
 
 
 @dataclass(frozen=True, slots=True)
-class State(Stored):
+class State(EquityState):
     """Remember the opening (value per unit), the period's end, a rolling window's samples, and a trip."""
 
-    readings: Readings = NO_READINGS
     opening: float | None = None
     ends: int | None = None
     window: Window = ()
@@ -86,11 +83,9 @@ def step(state: State, config: Config, sample: EquitySample) -> tuple[State, Ver
     rule, word = _RULE[config.period], _WORD[config.period]
     readings, known = confirm(state.readings, config.readings, sample)
     if known is None:
-        unchanged = readings is state.readings
-        state = state if unchanged else replace(state, readings=readings)
-        if state.until is not None and sample.time < state.until:
-            return state, block(rule, state.reason, None, False, state.until)
-        return state, block_unknown(rule, f"{word}: equity is unknown")
+        goes_on = state.until is not None and sample.time < state.until
+        trip = (state.reason, state.until) if goes_on else None
+        return while_unknown(state, readings, rule, word, trip)
     time, value = sample.time, known.value
     opening, ends, window = state.opening, state.ends, state.window
     if config.rolling:
@@ -109,10 +104,9 @@ def step(state: State, config: Config, sample: EquitySample) -> tuple[State, Ver
     state = State(readings, opening, ends, window, until, reason, state.reset_time)
     if until is not None:
         return state, block(rule, reason, loss, changed, until)
-    if not known.agreed:
-        return state, block_unknown(rule, f"{word}: equity jumped, waiting for it to be confirmed")
-    if reaches(loss_ratio(opening, known.latest), config.limit):
-        return state, block_unknown(rule, f"{word}: over the limit, waiting for it to be confirmed")
+    unconfirmed = while_unconfirmed(known, opening, config.limit, rule, word)
+    if unconfirmed is not None:
+        return state, unconfirmed
     return state, allow(rule, f"{word} within its limit", loss, changed)
 
 

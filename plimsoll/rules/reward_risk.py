@@ -5,6 +5,8 @@ from __future__ import annotations
 from plimsoll.rules.answer import Answer, Kind, Side, gate, unknown
 from plimsoll.rules.liquidation import all_finite, all_positive
 
+ROUNDING = 1e-9
+
 
 def reward_to_risk(
     *,
@@ -37,4 +39,4 @@ def reward_to_risk(
     reward = (gain - fees * (1.0 + change / 2.0)) / loss_at_stop_ratio
     numbers["reward_to_risk"] = reward
     reason = f"reward is {reward:.2f} of R after fees, at least {minimum:g} required"
-    return gate(rule, reward >= minimum, reason, numbers)
+    return gate(rule, reward >= minimum * (1.0 - ROUNDING), reason, numbers)

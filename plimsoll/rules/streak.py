@@ -15,7 +15,6 @@ from plimsoll.rules.answer import is_number
 from plimsoll.rules.breaker import (
     MINUTE,
     ClosedTrade,
-    Stored,
     Tick,
     Verdict,
     allow,
@@ -25,6 +24,7 @@ from plimsoll.rules.breaker import (
     require_order,
     utc,
 )
+from plimsoll.rules.stored import Stored
 
 RULE = "streak"
 

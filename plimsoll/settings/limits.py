@@ -89,6 +89,12 @@ class Kelly(Section):
 class Stop(Section):
     atr_multiple: float = _set(2.0, "ATR", "Stop distance", "lower", gt=0.0, le=10.0)
     atr_period: int = _set(14, "1h candles", "Wilder's period", ge=2, le=200)
+    exit_when_missing: bool = _set(
+        True,
+        "",
+        "Exit when the price is through a stop that should rest on the exchange and does not",
+        "true",
+    )
 
 
 class Risk(Section):
@@ -209,6 +215,11 @@ class MarginHealth(Section):
     close_distance: float = _set(
         0.05, "ratio of price", "Liquidation nearer: close", "higher", ge=0.0, lt=1.0
     )
+    reduce_by: float = _set(
+        0.5, "ratio of position", "How much a reduction takes off", "higher", gt=0.0, le=1.0
+    )
+    rearm: float = _set(1.25, "times reduce_distance", "After a reduction no additions until liquidation is further than this",
+                        "higher", ge=1.0, le=10.0)  # fmt: skip
 
 
 class Deadman(Section):
@@ -216,6 +227,9 @@ class Deadman(Section):
     warning: float = _set(0.83, "ratio of hours", "Warning", "lower", gt=0.0, le=1.0)
     critical: float = _set(0.96, "ratio of hours", "Critical", "lower", gt=0.0, le=1.0)
     close_positions: bool = _set(False, "", "Close positions as well", "true")
+    heartbeat_minutes: float = _set(
+        5.0, "minutes", "Minutes between pings to PLIMSOLL_HEARTBEAT_URL", gt=0.0, le=1440.0
+    )
 
 
 class Portfolio(Section):
@@ -224,6 +238,15 @@ class Portfolio(Section):
     drawdown: float = _set(
         0.15, "ratio of peak capital", "Halts every bot until a manual reset", "lower", gt=0.0, lt=1.0
     )
+    heat: float = _set(0.06, "ratio of capital", "Sum of all open risk of all bots", "lower", gt=0.0, le=0.5)
+    ledger: str | None = _set(
+        None,
+        "path",
+        "SQLite file that the bots share; a URL goes into PLIMSOLL_LEDGER_URL; none: one bot alone",
+    )
+    silent_minutes: float = _set(
+        10.0, "minutes", "A bot not heard of for longer is named; its positions and capital count on", "lower",
+        gt=0.0, le=1440.0)  # fmt: skip
 
 
 class Gates(Section):

@@ -166,26 +166,32 @@ def _fault(error: Any) -> str:
     return f"{key} = {error['input']!r}: allowed is {allowed_range(field)}{f' ({unit})' if unit else ''}"
 
 
-_ORDERED = [
+ORDERED = [
     ("leverage.stop_to_liquidation", "leverage.hard_stop_to_liquidation"),
     ("volatility.mid", "volatility.high"),
     ("volatility.min_hours", "volatility.window_hours"),
     ("volatility.high_leverage", "volatility.mid_leverage"),
     ("volatility.mid_leverage", "volatility.low_leverage"),
     ("kelly.floor_risk", "kelly.cold_start_risk"),
+    ("loss_limit.daily", "loss_limit.weekly"),
+]
+STRICTLY_ORDERED = [
     ("margin_health.alert", "margin_health.close"),
     ("margin_health.close_distance", "margin_health.reduce_distance"),
     ("deadman.warning", "deadman.critical"),
-    ("loss_limit.daily", "loss_limit.weekly"),
 ]
 
 
 def _contradictions(values: Flat) -> list[str]:
     faults = []
-    for lower, upper in _ORDERED:
+    for lower, upper in (*ORDERED, *STRICTLY_ORDERED):
         low, high = (values.get(key, FIELDS[key].default) for key in (lower, upper))
-        if all(isinstance(x, int | float) and not isinstance(x, bool) for x in (low, high)) and low > high:
+        if not all(isinstance(x, int | float) and not isinstance(x, bool) for x in (low, high)):
+            continue
+        if low > high:
             faults.append(f"{lower} = {low!r}: must not be above {upper} = {high!r}")
+        elif low == high and (lower, upper) in STRICTLY_ORDERED:
+            faults.append(f"{lower} = {low!r}: must be under {upper} = {high!r}")
     if values.get("streak.method") == "win_rate" and values.get("streak.win_rate") is None:
         faults.append(
             "streak.win_rate = None: method win_rate needs the strategy's win rate, a ratio in (0, 1)"
