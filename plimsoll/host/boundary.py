@@ -12,6 +12,7 @@ from numbers import Real
 from typing import Any
 
 import numpy as np
+from freqtrade.enums import CandleType
 
 logger = logging.getLogger("plimsoll")
 
@@ -45,14 +46,24 @@ def usable_pairs(answer: Any) -> list[Any]:
             raise Unusable(
                 f"informative_pairs holds {entry!r}, which is no (pair, timeframe) or (pair, timeframe, type)"
             )
+        if len(entry) == 3 and entry[2]:
+            try:
+                CandleType.from_string(entry[2])
+            except ValueError as error:
+                raise Unusable(f"informative_pairs holds {entry!r}: {error}") from error
     return list(answer)
 
 
 def ask(function: Callable[..., Any], of: str, /, *args: Any, **kwargs: Any) -> Any:
-    """Call the wrapped strategy; what it raises becomes Unusable, chained to its cause."""
+    """Call the wrapped strategy; what it raises becomes Unusable, chained to its cause.
+
+    Only an operator ends a bot: neither a cancelled task, nor SystemExit, nor a panic of an extension module does.
+    """
     try:
         return function(*args, **kwargs)
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         raise Unusable(f"{of} raised {error!r}") from error
 
 

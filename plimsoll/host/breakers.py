@@ -2,47 +2,29 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from plimsoll.rules import decay, drawdown, liquidated, loss_limit, streak
+from plimsoll.host.machines import (
+    BOT_WIDE,
+    Machine,
+    deadline,
+    equity_machines,
+    operator_machines,
+    shares_ledger,
+    streak_config,
+    trade_machines,
+)
+from plimsoll.rules import deadman, liquidated, streak
 from plimsoll.rules.answer import Answer, Kind, Outcome, gate, limit
-from plimsoll.rules.breaker import NEVER, ClosedTrade, EquitySample, ReadingConfig, Tick, Verdict
+from plimsoll.rules.breaker import NEVER, ClosedTrade, EquitySample, Tick, Verdict
 from plimsoll.settings import Settings
 
-BOT_WIDE = "*"
+__all__ = ["BOT_WIDE", "NO_BAND", "Breakers", "Machine", "deadline", "shares_ledger"]
+
 NO_BAND = (math.inf, -math.inf, 0)
-
-
-@dataclass(slots=True)
-class Machine:
-    """Hold one breaker: its module, configuration, state and last verdict, and the pair it speaks for."""
-
-    rule: Any
-    config: Any
-    pair: str = BOT_WIDE
-    state: Any = None
-    verdict: Verdict | None = None
-    told: tuple[bool, bool, float] = (False, False, 1.0)
-    was_known: bool = False
-    stepped: bool = False
-
-    def __post_init__(self) -> None:
-        self.state = self.rule.State() if self.state is None else self.state
-
-    @property
-    def is_windowed(self) -> bool:
-        return self.rule is decay and self.config.method == "sharpe"
-
-    def step(self, sample: Any) -> Verdict:
-        self.stepped = True
-        self.state, self.verdict = self.rule.step(self.state, self.config, sample)
-        return self.verdict
 
 
 @dataclass(slots=True)
@@ -50,39 +32,45 @@ class Breakers:
     """Feed equity to the loss limits and the drawdown breaker, closed trades to the streak, decay and liquidation breakers.
 
     ``confirmations`` is how often an equity reading has to be seen; one in a backtest, whose balance cannot be misread.
+    ``attended`` is whether there is an operator who can check in: a trading bot has one, a backtest has none.
     """
 
     settings: Settings
     confirmations: int
-    by_equity: dict[str, Machine] = field(default_factory=dict)
-    by_trade: dict[str, Machine] = field(default_factory=dict)
+    attended: bool = False
+    by_equity: dict[str, Machine] = field(init=False)
+    by_trade: dict[str, Machine] = field(init=False)
     by_pair: dict[str, Machine] = field(default_factory=dict)
+    by_operator: dict[str, Machine] = field(init=False)
     resets: dict[str, int] = field(default_factory=dict)
     _time: int = 0
     _quiet: tuple[float, float, int] = NO_BAND
     _resets_pending: bool = False
+    _unused: dict[str, dict[str, Any]] = field(
+        default_factory=dict
+    )  # stored states of breakers that are switched off
+    _waits: bool = True  # a breaker has to be told the time, or something has to be said
 
     def __post_init__(self) -> None:
-        s, off = self.settings, self.settings.off
-        readings = ReadingConfig(confirmations=self.confirmations)
-        if "loss_limit" not in off:
-            self.by_equity["daily_loss"] = self._loss_limit(s.loss_limit.daily, "day", readings)
-            self.by_equity["weekly_loss"] = self._loss_limit(s.loss_limit.weekly, "week", readings)
-        if "drawdown" not in off:
-            config = drawdown.Config(
-                limit=s.drawdown.limit,
-                reset=s.drawdown.reset,
-                cooldown_minutes=s.drawdown.cooldown_minutes,
-                ladder=s.drawdown.ladder,
-                readings=readings,
-            )
-            self.by_equity["drawdown"] = Machine(drawdown, config)
-        if "streak" not in off:
-            self.by_trade["streak"] = Machine(streak, self._streak_config())
-        if "decay" not in off:
-            # A baseline that cannot be read blocks entries from the start; stops need a run all the same.
-            with suppress(OSError, KeyError, TypeError, ValueError):
-                self.by_trade["decay"] = Machine(decay, decay_config(s))
+        s, attended = self.settings, self.attended
+        self.by_equity = equity_machines(s, confirmations=self.confirmations, attended=attended)
+        self.by_trade = trade_machines(s)
+        self.by_operator = operator_machines(s, attended=attended)
+
+    @property
+    def latest(self) -> int:
+        """Return the latest time the breakers were told of, through restarts, epoch seconds; 0 before the first."""
+        known = [machine.state.readings.time for machine in self.by_equity.values()]
+        known += [machine.state.time for machine in self.by_operator.values()]
+        return max((self._time, *(time or 0 for time in known)))
+
+    def is_quiet(self, time: int, equity: float | None) -> bool:
+        """Tell whether neither this equity nor this time changes anything or is news, as nearly always in a backtest."""
+        low, high, until = self._quiet
+        if not self._waits and equity is not None and low < equity <= high and time < until:
+            self._time = time
+            return True
+        return False
 
     # -- Samples -------------------------------------------------------------------------------------------------------
 
@@ -101,8 +89,20 @@ class Breakers:
         tick = Tick(sample.time)
         for machine in (*self.by_trade.values(), *self.by_pair.values()):
             # Time alone ends a block and lets trades leave a window; otherwise only a trade changes these.
-            if machine.verdict is None or machine.verdict.blocked or machine.is_windowed:
+            if self._must_tick(machine):
                 machine.step(tick)
+        for machine in self.by_operator.values():
+            machine.step(tick)
+        self._waits = any(self._must_tick(machine) for _, machine in self.machines())
+
+    def _must_tick(self, machine: Machine) -> bool:
+        known = machine.verdict is not None and not machine.verdict.blocked
+        return not known or machine.is_windowed or machine.rule is deadman
+
+    def check_in(self, time: int, by: str) -> Verdict | None:
+        """Let the dead man's switch hear from the operator; answer what it says then, None where it is off."""
+        machine = self.by_operator.get("deadman")
+        return None if machine is None else machine.step(deadman.CheckIn(time, by))
 
     def _quiet_band(self) -> tuple[float, float, int]:
         low, high, until = 0.0, math.inf, NEVER
@@ -119,6 +119,7 @@ class Breakers:
         :param known: when it became known, where that is later than its close: a backtest's stops fill inside a candle and are
             dated at its begin. A cooldown counts from then.
         """
+        self._waits = True
         at = max(trade.time, self._time)  # one that becomes known late counts from now
         trade = replace(trade, time=at)
         known = max(at, known or at)
@@ -128,7 +129,7 @@ class Breakers:
         if self.settings.streak.per_pair and "streak" not in self.settings.off:
             name = f"streak {trade.pair}"
             if name not in self.by_pair:
-                self.by_pair[name] = Machine(streak, self._streak_config(), trade.pair)
+                self.by_pair[name] = Machine(streak, streak_config(self.settings), trade.pair)
             self._take_reset(name, self.by_pair[name], at)
             self.by_pair[name].step(_not_before(self.by_pair[name], trade, known))
         if trade.liquidated:
@@ -148,6 +149,7 @@ class Breakers:
         """Let a liquidated pair's breaker see the signal of a candle."""
         machine = self.by_pair.get(f"liquidated {pair}")
         if machine is not None:
+            self._waits = True
             machine.step(signal)
 
     def waits_for_signal(self) -> list[str]:
@@ -163,6 +165,7 @@ class Breakers:
         yield from self.by_equity.items()
         yield from self.by_trade.items()
         yield from self.by_pair.items()
+        yield from self.by_operator.items()
 
     def news(self) -> Iterator[tuple[str, Machine, Verdict]]:
         """Yield every breaker whose word changed since it was last yielded: nothing is said twice for one state."""
@@ -174,7 +177,7 @@ class Breakers:
             machine.was_known = machine.was_known or not verdict.unknown
             if not machine.was_known:
                 continue  # the first readings after a start are no news
-            state = (verdict.blocked, verdict.unknown, verdict.factor)
+            state = (verdict.blocked, verdict.unknown, verdict.factor, verdict.level)
             if state != machine.told:
                 machine.told = state
                 yield name, machine, verdict
@@ -205,7 +208,7 @@ class Breakers:
             machine.state, machine.config, sample if by_equity else Tick(sample.time)
         )
         machine.verdict = None
-        self._quiet = NO_BAND
+        self._quiet, self._waits = NO_BAND, True
         if by_equity and self.confirmations == 1:
             machine.step(sample)
         self.resets[name] = sample.time
@@ -216,12 +219,15 @@ class Breakers:
     def dump(self) -> dict[str, Any]:
         """Return what trades cannot tell, as plain JSON: equity, signals seen after a liquidation, the operator's resets."""
         return {
-            "equity": {name: machine.state.to_json() for name, machine in self.by_equity.items()},
+            "equity": {name: machine.state.to_json() for name, machine in self.by_equity.items()}
+            | self._unused.get("equity", {}),
             "liquidated": {
                 name: machine.state.to_json()
                 for name, machine in self.by_pair.items()
                 if machine.rule is liquidated
             },
+            "operator": {name: machine.state.to_json() for name, machine in self.by_operator.items()}
+            | self._unused.get("operator", {}),
             "resets": self.resets,
         }
 
@@ -230,11 +236,14 @@ class Breakers:
 
         :raises ValueError: where it does not fit; the caller then knows nothing, which is not fine.
         """
-        self._quiet = NO_BAND
-        for name, state in stored["equity"].items():
-            if name in self.by_equity:
-                machine = self.by_equity[name]
-                machine.state = machine.rule.State.from_json(state)
+        self._quiet, self._waits = NO_BAND, True
+        for kind, machines in (("equity", self.by_equity), ("operator", self.by_operator)):
+            kept = stored["equity"] if kind == "equity" else stored.get(kind, {})
+            for name, state in kept.items():
+                if name not in machines:  # switched off: it goes on from there when it is on again
+                    self._unused.setdefault(kind, {})[name] = state
+                else:
+                    machines[name].state = machines[name].rule.State.from_json(state)
         for name, state in stored["liquidated"].items():
             pair = name.removeprefix("liquidated ")
             self.by_pair[name] = Machine(
@@ -250,39 +259,6 @@ class Breakers:
         last = machine.state.time
         machine.state = machine.rule.reset(machine.state, machine.config, Tick(max(at, last or at)))
 
-    def _loss_limit(self, ratio: float, period: Literal["day", "week"], readings: ReadingConfig) -> Machine:
-        s = self.settings.loss_limit
-        config = loss_limit.Config(
-            limit=ratio, period=period, timezone=s.timezone, rolling=s.rolling, readings=readings
-        )
-        return Machine(loss_limit, config)
-
-    def _streak_config(self) -> streak.Config:
-        s = self.settings.streak
-        return streak.Config(
-            method=s.method,
-            losses=s.losses,
-            floor=s.floor,
-            win_rate=s.win_rate,
-            cooldown_losses=s.cooldown_losses,
-            cooldown_minutes=s.cooldown_minutes,
-        )
-
 
 def _not_before(machine: Machine, trade: ClosedTrade, time: int) -> ClosedTrade:
     return replace(trade, time=max(time, machine.state.time or time))
-
-
-def decay_config(settings: Settings) -> decay.Config:
-    """Build the decay breaker's configuration, its baseline read from the file that ``plimsoll calibrate`` wrote."""
-    s = settings.decay
-    baseline = (
-        None if s.baseline is None else decay.Baseline(**json.loads(Path(s.baseline).read_text())["decay"])
-    )
-    return decay.Config(
-        method=s.method,
-        baseline=baseline,
-        window_days=s.window_days,
-        min_trades=s.min_trades,
-        min_sharpe=s.min_sharpe,
-    )

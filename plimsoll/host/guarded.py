@@ -10,32 +10,29 @@ This module is pickled by value in parallel hyperopt: it may hold no lock, no fi
 from __future__ import annotations
 
 import logging
-from copy import deepcopy
 from datetime import datetime
 from typing import Any
 
 from freqtrade.exceptions import OperationalException
-from freqtrade.persistence import LocalTrade, Order, Trade
 from freqtrade.strategy import IStrategy
 from pandas import DataFrame
 
 from plimsoll.host import internals
 from plimsoll.host.boundary import Unusable, ask, finite, usable_pairs, yes
-from plimsoll.host.last_resort import planned_stop_at_least
+from plimsoll.host.guard_base import GuardBase
+from plimsoll.host.guard_charts import ChartCallbacks
+from plimsoll.host.guard_trades import TradeCallbacks
 from plimsoll.host.optional import optional_callbacks, same_candles
-from plimsoll.host.planner import Planner
-from plimsoll.host.protections import use
 from plimsoll.host.start import (
-    load_settings,
     may_only_block,
     note_started,
     start_faults,
     statements,
-    without_effect,
 )
 from plimsoll.rules.answer import Side
 
 logger = logging.getLogger("plimsoll")
+FARTHEST_STOP = -0.99
 
 
 class Guarded(IStrategy):
@@ -45,116 +42,48 @@ class Guarded(IStrategy):
     ``take_profit_price(pair, side, current_time, current_rate)``.
     """
 
-    plimsoll: Any = None
+    plimsoll_raw = False  # `plimsoll compare` backtests a guarded strategy without its guard by this
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if cls.__new__ is not Guarded.__new__:
+            raise OperationalException(
+                f"Plimsoll: {cls.__name__} has a __new__ of its own, which would make it without its guard; remove it"
+            )
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Guarded:
-        if not issubclass(cls, _Guard):
+        if not issubclass(cls, _Guard) and not (cls.plimsoll_raw and _is_offline(*args, **kwargs)):
             body = {"__module__": cls.__module__, "__qualname__": cls.__qualname__, "__doc__": cls.__doc__}
-            namespace = body | optional_callbacks(cls, _Guard)
+            namespace = body | optional_callbacks(cls, GuardBase)
             made: Any = type(cls)(cls.__name__, (_Guard, cls), namespace)  # type: ignore[misc]
             return object.__new__(made)
         return object.__new__(cls)
 
 
-class _Guard(IStrategy):
-    _planner: Planner
-    _own_use_custom_stoploss: bool | None = None
-    _own_use_custom_roi: bool | None = None
-    _own_startup: int | None = None
-    _own_protections: list[dict[str, Any]] | None = None
+def _is_offline(config: Any = None) -> bool:
+    return config is not None and not internals.is_live_or_dry(config)
 
-    def __init__(self, config: Any) -> None:
-        own_startup = config.get("startup_candle_count")
-        self._own_custom_stoploss = config.get("use_custom_stoploss")
-        self._class_wants_stoploss = bool(internals.own_class_attribute(self, _Guard, "use_custom_stoploss"))
-        self.config = config
-        own_adjusts = internals.own_class_attribute(self, _Guard, "position_adjustment_enable")
-        self._own_adjusts = bool(config.get("position_adjustment_enable", own_adjusts))
-        self._class_wants_roi = bool(internals.own_class_attribute(self, _Guard, "use_custom_roi"))
-        settings, fault = load_settings(config, type(self))
-        self._planner = Planner(self, settings)
-        if fault is not None:
-            self._planner.blockers["settings"] = fault
-        super().__init__(config)
-        if own_startup is not None:
-            self._own_startup = int(own_startup)
 
-    # -- Attributes that Freqtrade reads; as properties they survive the config's overrides -----------------------------
-
-    @property
-    def use_custom_stoploss(self) -> bool:
-        # Freqtrade copies the trade each time it asks for the stop. Offline ours changes only after a fill, so it is asked
-        # for then, and every candle only where the strategy has a stop of its own.
-        planner = getattr(self, "_planner", None)
-        if planner is None or not internals.is_offline():
-            return True
-        return bool(planner.trades.stop_due) or planner.starting or self._own_wants_stoploss()
-
-    @use_custom_stoploss.setter
-    def use_custom_stoploss(self, value: bool) -> None:
-        self._own_use_custom_stoploss = bool(value)
-
-    def _own_wants_stoploss(self) -> bool:
-        if self._own_custom_stoploss is not None:  # the config's word beats the strategy's, as without us
-            return bool(self._own_custom_stoploss)
-        if self._own_use_custom_stoploss is not None:
-            return self._own_use_custom_stoploss
-        return self._class_wants_stoploss
-
-    @property
-    def use_custom_roi(self) -> bool:
-        own = self._own_use_custom_roi
-        if own is None:
-            own = self._class_wants_roi
-        return own or self._planner.settings.reward_risk.take_profit_r is not None
-
-    @use_custom_roi.setter
-    def use_custom_roi(self, value: bool) -> None:
-        self._own_use_custom_roi = bool(value)
-
-    @property
-    def position_adjustment_enable(self) -> bool:
-        # A forced addition would pass every rule: Freqtrade asks no callback about it. But it asks this first, in the thread of
-        # the API or Telegram, and answers that the position is open already.
-        return self._own_adjusts and self._planner.is_own_thread()
-
-    @position_adjustment_enable.setter
-    def position_adjustment_enable(self, value: bool) -> None:
-        self._own_adjusts = bool(value)
-
-    @property
-    def protections(self) -> list[dict[str, Any]]:
-        # Asked for right before Freqtrade loads them, in a hyperopt worker too: so it learns here where ours are.
-        own = self._own_protections
-        return use(super().protections if own is None else own)
-
-    @protections.setter
-    def protections(self, value: list[dict[str, Any]]) -> None:
-        self._own_protections = value
-
-    @property
-    def startup_candle_count(self) -> int:
-        own = self._own_startup
-        if own is None:
-            own = int(internals.own_class_attribute(self, _Guard, "startup_candle_count") or 0)
-        return max(own, self._planner.inputs.required_startup())
-
-    @startup_candle_count.setter
-    def startup_candle_count(self, value: int) -> None:
-        self._own_startup = int(value)
-
+class _Guard(TradeCallbacks, ChartCallbacks):
     # -- Start and data ------------------------------------------------------------------------------------------------
 
     def bot_start(self, **kwargs: Any) -> None:
         planner = self._planner
-        for key in without_effect(planner.settings):
-            logger.warning("plimsoll.%s is set, but this version does not act on it yet", key)
+        if internals.is_live_or_dry(self.config):
+            # Whether a stop that rests on the exchange is moved, Freqtrade asks the config and not the strategy.
+            self.config["use_custom_stoploss"] = True
         for subject, reason in start_faults(self, planner.settings):
             if not may_only_block(self.config):
                 raise OperationalException(f"Plimsoll: {reason}")
-            planner.blockers[subject] = reason
+            planner.gates.blockers[subject] = reason
             logger.error("no entries: %s", reason)
-        if "decay" not in planner.blockers:
+            if subject == "stoploss":
+                self.stoploss = (
+                    FARTHEST_STOP  # Freqtrade is about to set the stops of open trades anew, by this
+                )
+        if planner.settings.off:
+            logger.warning("switched off, to measure what they do: %s", ", ".join(planner.settings.off))
+        if "decay" not in planner.gates.blockers:
             for statement in statements(planner.settings):
                 logger.info("%s", statement)
         try:
@@ -163,7 +92,7 @@ class _Guard(IStrategy):
             # On /reload_config Freqtrade would end the process here and leave open positions to nobody.
             if not may_only_block(self.config):
                 raise
-            planner.blockers["bot_start"] = f"the strategy's bot_start raised {error!r}"
+            planner.gates.blockers["bot_start"] = f"the strategy's bot_start raised {error!r}"
             logger.exception("no entries until the strategy starts")
         planner.starting = False
         note_started(self.config)
@@ -181,8 +110,13 @@ class _Guard(IStrategy):
             return own
 
     def populate_indicators(self, dataframe: DataFrame, metadata: dict[str, Any]) -> DataFrame:
-        with self._planner.analysing(metadata["pair"], "populate_indicators"):
-            self._planner.inputs.prepare(metadata["pair"], dataframe)
+        with self._planner.gates.analysing(metadata["pair"], "populate_indicators"):
+            try:
+                self._planner.inputs.prepare(metadata["pair"], dataframe)
+            except OperationalException as error:
+                if not internals.is_for_charts(self.config):
+                    raise
+                self._complain(f"chart {metadata['pair']}", str(error), error)
             return same_candles(dataframe, super().populate_indicators, metadata)
 
     def bot_loop_start(self, current_time: datetime, **kwargs: Any) -> None:
@@ -208,7 +142,7 @@ class _Guard(IStrategy):
         planner = self._planner
         try:
             own, unusable = None, None
-            if internals.has_own(self, _Guard, "leverage"):
+            if internals.has_own(self, GuardBase, "leverage"):
                 try:
                     own = finite(
                         ask(
@@ -230,7 +164,7 @@ class _Guard(IStrategy):
                     own = max(own, 1.0)  # as Freqtrade does
                 except Unusable as error:
                     own, unusable = None, str(error)
-            plan = planner.plan(
+            plan = planner.entries.plan(
                 pair=pair,
                 side=side,
                 now=current_time,
@@ -239,7 +173,7 @@ class _Guard(IStrategy):
                 own_leverage=own,
                 unusable=unusable,
             )
-            planner.waits_for_size(plan)
+            planner.entries.waits_for_size(plan)
             return float(plan.leverage)
         except Exception as error:
             self._fail(pair, side, "leverage", error)
@@ -260,9 +194,9 @@ class _Guard(IStrategy):
     ) -> float:
         planner = self._planner
         try:
-            plan = planner.waiting(pair, side, current_time, leverage)
+            plan = planner.entries.waiting(pair, side, current_time, leverage)
             if plan is None:
-                plan = planner.plan(
+                plan = planner.entries.plan(
                     pair=pair,
                     side=side,
                     now=current_time,
@@ -273,7 +207,7 @@ class _Guard(IStrategy):
             if not plan.granted:
                 return 0.0
             own = None
-            if internals.has_own(self, _Guard, "custom_stake_amount"):
+            if internals.has_own(self, GuardBase, "custom_stake_amount"):
                 own = finite(
                     ask(
                         super().custom_stake_amount,
@@ -291,7 +225,9 @@ class _Guard(IStrategy):
                     ),
                     "custom_stake_amount",
                 )
-            plan = planner.size(plan, proposed=proposed_stake, own=own, minimum=min_stake, maximum=max_stake)
+            plan = planner.entries.size(
+                plan, proposed=proposed_stake, own=own, minimum=min_stake, maximum=max_stake
+            )
             return plan.margin
         except Exception as error:
             self._fail(pair, side, "custom_stake_amount", error)
@@ -311,8 +247,8 @@ class _Guard(IStrategy):
     ) -> bool:
         planner = self._planner
         try:
-            reason = planner.confirm(pair=pair, side=side, amount=amount, rate=rate, now=current_time)
-            if reason is None and internals.has_own(self, _Guard, "confirm_trade_entry"):
+            reason = planner.entries.confirm(pair=pair, side=side, amount=amount, rate=rate, now=current_time)
+            if reason is None and internals.has_own(self, GuardBase, "confirm_trade_entry"):
                 answer = ask(
                     super().confirm_trade_entry,
                     "confirm_trade_entry",
@@ -329,148 +265,14 @@ class _Guard(IStrategy):
                 if not yes(answer):
                     reason = f"the strategy's confirm_trade_entry answered {answer!r}"
             if reason is not None:
-                planner.refuse(pair, side, "confirm", reason)
+                planner.entries.refuse(pair, side, "confirm", reason)
             return reason is None
         except Exception as error:
             self._fail(pair, side, "confirm_trade_entry", error)
             return False
 
-    # -- Trades --------------------------------------------------------------------------------------------------------
-
-    def order_filled(
-        self, pair: str, trade: Trade, order: Order, current_time: datetime, **kwargs: Any
-    ) -> None:
-        try:
-            if order.ft_order_side == trade.entry_side:
-                self._planner.trades.stop_due.add(trade.id)
-                self._planner.trades.filled(trade)
-        except Exception as error:
-            self._complain(f"fill {pair}", f"a fill was not tied to its plan: {error!r}", error)
-        if internals.has_own(self, _Guard, "order_filled"):
-            own_trade = deepcopy(trade)
-            super().order_filled(pair=pair, trade=own_trade, order=order, current_time=current_time, **kwargs)
-
-    def custom_stoploss(
-        self,
-        pair: str,
-        trade: Trade,
-        current_time: datetime,
-        current_rate: float,
-        current_profit: float,
-        after_fill: bool,
-        **kwargs: Any,
-    ) -> float | None:
-        trades = self._planner.trades
-        due = after_fill or not internals.is_offline()
-        answer = None
-        try:
-            due = due or trade.id in trades.stop_due
-            trades.stop_due.discard(trade.id)
-            own = None
-            asks_own = self._own_wants_stoploss() and internals.has_own(self, _Guard, "custom_stoploss")
-            if asks_own and (not after_fill or internals.own_takes_after_fill(self, _Guard)):
-                own = self._own_stop(
-                    pair, trade, current_time, current_rate, current_profit, after_fill, kwargs
-                )
-            wanted = self._wanted_stop(pair, trade) if due else None
-            found = trades.freqtrade_stop(trade, own, wanted, current_rate, after_fill)
-            answer = None if found is None else finite(found, "the stop")
-        except Exception as error:
-            self._complain(f"stop {pair}", f"the stop stays as it was planned: {error!r}", error)
-        try:
-            planned = trades.last_known_ratio(trade) if due else None
-            if planned is not None:
-                return planned_stop_at_least(trade, planned, current_rate, answer, after_fill=after_fill)
-        except Exception as error:
-            self._complain(f"last stop {pair}", f"the stop stays where it is: {error!r}", error)
-        return answer
-
-    def _wanted_stop(self, pair: str, trade: Trade) -> float | None:
-        trades = self._planner.trades
-        try:
-            return finite(trades.stop_price(trade), "the planned stop")
-        except Exception as error:
-            self._complain(f"stop {pair}", f"the stop stays as it was planned: {error!r}", error)
-        try:  # the strategy's own stop, and liquidation, still count
-            return finite(trades.inside_liquidation(trade, trade.stop_loss), "the stop inside liquidation")
-        except Exception as error:
-            self._complain(f"liquidation {pair}", f"liquidation is not known: {error!r}", error)
-            return None
-
-    def _complain(self, subject: str, message: str, error: Exception) -> None:
-        # Said from within an error's handling: it must not raise another one.
-        try:
-            self._planner.complaints.about(subject, message, error)
-        except Exception:
-            logger.exception("%s: %s", subject, message)
-
     def _fail(self, pair: str, side: Side, callback: str, error: Exception) -> None:
         try:
-            self._planner.fail(pair, side, callback, error)
+            self._planner.entries.fail(pair, side, callback, error)
         except Exception:
             logger.exception("%s %s: entry refused: %r", callback, pair, error)
-
-    def _own_stop(
-        self,
-        pair: str,
-        trade: LocalTrade,
-        current_time: datetime,
-        current_rate: float,
-        current_profit: float,
-        after_fill: bool,
-        kwargs: dict[str, Any],
-    ) -> float | None:
-        if internals.own_takes_after_fill(self, _Guard):
-            kwargs = kwargs | {"after_fill": after_fill}
-        try:
-            answer = ask(
-                super().custom_stoploss,
-                "custom_stoploss",
-                pair=pair,
-                trade=deepcopy(trade),
-                current_time=current_time,
-                current_rate=current_rate,
-                current_profit=current_profit,
-                **kwargs,
-            )
-            return None if answer is None else finite(answer, "custom_stoploss")
-        except Unusable as error:
-            self._complain(f"own stop {pair}", str(error), error)
-            return None
-
-    def custom_roi(
-        self,
-        pair: str,
-        trade: Trade,
-        current_time: datetime,
-        trade_duration: int,
-        entry_tag: str | None,
-        side: str,
-        **kwargs: Any,
-    ) -> float | None:
-        planner = self._planner
-        found = []
-        try:
-            target = planner.trades.target_ratio(trade)
-            if target is not None:
-                found.append(target)
-            if internals.has_own(self, _Guard, "custom_roi"):
-                answer = ask(
-                    super().custom_roi,
-                    "custom_roi",
-                    pair=pair,
-                    trade=trade,
-                    current_time=current_time,
-                    trade_duration=trade_duration,
-                    entry_tag=entry_tag,
-                    side=side,
-                    **kwargs,
-                )
-                if answer is not None:
-                    found.append(finite(answer, "custom_roi"))
-        except Exception as error:
-            self._complain(f"roi {pair}", str(error), error)
-        return min(found, default=None)
-
-
-internals.without_copies(_Guard.order_filled, _Guard.custom_stoploss)

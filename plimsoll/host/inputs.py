@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -26,13 +27,17 @@ from plimsoll.host.candles import (
     funding_rates,
     hourly,
 )
-from plimsoll.plan import Market
+from plimsoll.host.correlations import Correlations
+from plimsoll.maintenance_tiers import tier_of_freqtrade
+from plimsoll.plan import Held, Market
+from plimsoll.rules.exposure import OpenPosition
 from plimsoll.rules.liquidated import Signal
 from plimsoll.rules.liquidation import MaintenanceTier
 from plimsoll.settings import Settings
 
 SETTLEMENTS_PER_DAY = 3.0
 FUNDING_STALE_AFTER = 2 * 24 * HOUR
+NOTHING_HELD = Held()
 
 
 class Inputs:
@@ -45,6 +50,8 @@ class Inputs:
         self._timeframe: tuple[str, int] = ("", 0)
         self._last_rates: tuple[int, dict[str, float | None]] = (0, {})
         self._hourly: dict[str, HourlyCandles] = {}
+        self._hours_known: dict[str, tuple[Any, ...]] = {}  # what the series were computed from
+        self._correlations = Correlations(settings)
         self._closes: dict[str, Series] = {}
         self._funding: dict[str, FundingRates] = {}
         self._grid = 0  # seconds that every settlement is a multiple of
@@ -102,6 +109,7 @@ class Inputs:
         hours = frame if seconds == HOUR else sources.hourly_frame(self._strategy, pair)
         if hours.empty:
             self._hourly.pop(pair, None)
+            self._hours_known.pop(pair, None)
             timeframes = f"{self._strategy.timeframe} 1h"
             self._missing(
                 pair,
@@ -110,10 +118,21 @@ class Inputs:
             )
             return
         self._last_rates = (0, {})
-        self._hourly[pair] = hourly(hours, self._settings)
+        self._prepare_hours(pair, hours)
         self._closes[pair] = closes(frame, seconds) if seconds <= HOUR else closes(hours, HOUR)
         if self._wants_funding:
             self._prepare_funding(pair)
+
+    def _prepare_hours(self, pair: str, hours: DataFrame) -> None:
+        # A 5m strategy is analysed twelve times an hour.
+        last = hours.iloc[-1]
+        known = (len(hours), last["date"], last["close"], last["high"], last["low"], hours["close"].iloc[0])
+        if self._hours_known.get(pair) == known:
+            return
+        made = self._hourly[pair] = hourly(hours, self._settings)
+        self._hours_known[pair] = known
+        if "correlation" not in self._settings.off:
+            self._correlations.add(pair, made.times, made.close)
 
     def _prepare_funding(self, pair: str) -> None:
         if pair in self._funding and not internals.is_live_or_dry(self._strategy.config):
@@ -133,6 +152,10 @@ class Inputs:
         if not internals.is_live_or_dry(self._strategy.config):
             raise OperationalException(f"Plimsoll: {message}")
         self._complaints.about(f"data {pair}", message)
+
+    def hours(self, pair: str) -> HourlyCandles | None:
+        """Return the pair's 1h series as last prepared; none before, and where its candles are missing."""
+        return self._hourly.get(pair)
 
     def reading(self, pair: str, now: int) -> Reading | None:
         """Return what the pair's 1h candles said last; none where they are missing or stale."""
@@ -154,6 +177,19 @@ class Inputs:
             funding_per_day=self._expected_funding(pair, now) if self._wants_funding else 0.0,
         )
 
+    def held(self, pair: str, positions: Sequence[OpenPosition], equity: float, now: int) -> Held | None:
+        """Return what is held in terms of risk, for an entry in a pair; None where the correlation sizer is off."""
+        if "correlation" in self._settings.off:
+            return None
+        if not positions:
+            return NOTHING_HELD
+        toward, among = self._correlations.between(pair, [position.pair for position in positions], now)
+        volatility = []
+        for position in positions:
+            reading = self.reading(position.pair, now)
+            volatility.append(math.nan if reading is None else reading.sigma_day * position.notional / equity)
+        return Held(volatility, [1 if p.side == "long" else -1 for p in positions], toward, among)
+
     def last_rate(self, pair: str, now: int) -> float | None:
         """Return the close that values an open position; none where it is missing or stale."""
         if self._last_rates[0] != now:
@@ -168,7 +204,7 @@ class Inputs:
         if series is None:
             return None
         rate = series.at(now, max(2 * HOUR, 3 * series.seconds))
-        return rate if rate is not None and math.isfinite(rate) and rate > 0.0 else None
+        return rate if rate is not None and 0.0 < rate < math.inf else None
 
     def current_rate(self, pair: str, now: int) -> float | None:
         """Return the rate that values an open position now: a trading bot's last exit rate, a backtest's last close."""
@@ -186,12 +222,16 @@ class Inputs:
         self._signals[pair] = Series(epoch_seconds(frame), sides, self._seconds)
 
     def signal(self, pair: str, now: int) -> Signal | None:
-        """Return what the last closed candle of a pair signals; none where there is no fresh candle."""
+        """Return what the last closed candle of a pair signals; none where it was not analysed yet."""
         series = self._signals.get(pair)
-        side = None if series is None else series.at(now, 2 * series.seconds)
-        if series is None or side is None:
+        if series is None:
             return None
+        # A trading bot's loop begins before the new candle is analysed: the candle before it must not speak for it.
         candle = now - now % series.seconds - series.seconds
+        place = int(series.times.searchsorted(candle))
+        side = series.at(now, 2 * series.seconds)
+        if side is None or place >= len(series.times) or series.times[place] != candle:
+            return None
         return Signal(now, candle, "long" if side > 0 else "short" if side < 0 else None)
 
     def settlement_near(self, now: int) -> bool:
@@ -213,16 +253,7 @@ class Inputs:
         if not known:
             exchange = internals.exchange_of(self._strategy)
             raw = internals.leverage_tiers_of(exchange, pair) if exchange is not None else []
-            known = self._tiers[pair] = tuple(
-                MaintenanceTier(
-                    min_notional=float(tier["minNotional"]),
-                    max_notional=float(tier["maxNotional"] or math.inf),
-                    mmr=float(tier["maintenanceMarginRate"]),
-                    maintenance_amount=float(tier["maintAmt"] or 0.0),
-                    max_leverage=tier.get("maxLeverage"),
-                )
-                for tier in raw
-            )
+            known = self._tiers[pair] = tuple(map(tier_of_freqtrade, raw))
         return known
 
     def fee(self, pair: str) -> float:

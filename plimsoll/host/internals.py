@@ -31,6 +31,12 @@ def cached_exit_rate(strategy: IStrategy, pair: str) -> float | None:
     return float(rate) if isinstance(rate, int | float) and rate > 0.0 else None
 
 
+def has_market_orders(strategy: IStrategy) -> bool:
+    """Tell whether a trading bot's exchange takes market orders."""
+    exchange = None if is_offline() else exchange_of(strategy)
+    return exchange is not None and bool(exchange.exchange_has("createMarketOrder"))
+
+
 def is_offline() -> bool:
     """Tell whether trades live in memory: runmode does not say so (lookahead-analysis runs as ``util_no_exchange``)."""
     return not Trade.use_db
@@ -46,12 +52,23 @@ def is_live_or_dry(config: Any) -> bool:
     return config.get("runmode") in (RunMode.LIVE, RunMode.DRY_RUN)
 
 
+def is_for_charts(config: Any) -> bool:
+    """Tell whether candles are analysed to be drawn only; a backtest that the webserver runs has the runmode of a backtest."""
+    return config.get("runmode") in (RunMode.WEBSERVER, RunMode.PLOT)
+
+
+def parameters_from_file(strategy: IStrategy, space: str) -> dict[str, Any]:
+    """Return a hyperopt space's parameters from the file beside the strategy, before Freqtrade gives them to its parameters."""
+    return dict(strategy._ft_params_from_file.get(space, {}))
+
+
 def own_class_attribute(strategy: IStrategy, after: type, name: str) -> Any:
-    """Look up ``name`` past class ``after`` in the MRO, as ``super()`` would, without binding it."""
+    """Look up ``name`` past class ``after`` in the MRO, as ``super()`` would, without binding it; a property is asked."""
     mro = type(strategy).__mro__
     for cls in mro[mro.index(after) + 1 :]:
         if name in cls.__dict__:
-            return cls.__dict__[name]
+            found = cls.__dict__[name]
+            return found.__get__(strategy) if isinstance(found, property) else found
     return None
 
 

@@ -109,11 +109,15 @@ class RunLog:
         # A restarted bot sees its old trades again; their outcomes are in its journal already.
         known = () if journal is None or self._offline else read(journal.path)
         self._recorded = {(r.get("trade_id"), r.get("opened")) for r in known if r.get("kind") == "outcome"}
-        self.breakers = Breakers(settings, confirmations=1 if self._offline else LIVE_CONFIRMATIONS)
-        self._last_recorded: dict[tuple[str, str], tuple[Any, ...]] = {}
+        self.breakers = Breakers(
+            settings, confirmations=1 if self._offline else LIVE_CONFIRMATIONS, attended=not self._offline
+        )
+        self._last_recorded: dict[tuple[str, str], tuple[int, set[tuple[Any, ...]]]] = {}
 
     def collect(self, now: datetime) -> None:
         """Take note of the trades closed before ``now``."""
+        if self._offline and not self._closed.waiting:
+            return
         for trade in self._closed.new(now):
             self._edge.add(trade)
             inside = self._offline and now is not END_OF_TIME and trade.exit_reason in INSIDE_A_CANDLE
@@ -129,13 +133,17 @@ class RunLog:
         return self._edge.estimate()
 
     def record(self, plan: Plan, candle: int) -> None:
-        """Journal a plan, once per candle as long as its outcome stays the same: a live bot asks every loop."""
+        """Journal a plan, each outcome once per candle: a live bot asks every loop, and may be refused what it was granted."""
         if self.journal is None:
             return
         key = (plan.signal.pair, plan.signal.side)
-        outcome_ = (candle, plan.refusal and plan.refusal.split(":")[0], plan.leverage, plan.bound_size)
-        if self._last_recorded.get(key) != outcome_:
-            self._last_recorded[key] = outcome_
+        outcome_ = (plan.refusal and plan.refusal.split(":")[0], plan.leverage, plan.bound_size)
+        at, said = self._last_recorded.get(key, (None, set()))
+        if at != candle:
+            said = set()
+            self._last_recorded[key] = (candle, said)
+        if outcome_ not in said:
+            said.add(outcome_)
             self.journal.plan(plan)
 
     def finish(self) -> None:
@@ -153,10 +161,23 @@ def closed_trade(trade: LocalTrade) -> ClosedTrade:
         time=int(trade.close_date_utc.timestamp()),
         pair=trade.pair,
         profit_ratio=None if ratio is None else ratio / (trade.leverage or 1.0),
-        liquidated=trade.exit_reason == ExitType.LIQUIDATION.value
-        or (ratio is not None and ratio <= LOST_MARGIN),
+        liquidated=_was_liquidated(trade),
         side="short" if trade.is_short else "long",
     )
+
+
+def _was_liquidated(trade: LocalTrade) -> bool:
+    # What an exchange liquidates, Freqtrade finds gone and books as sold there, at the price of the exchange's own order.
+    if trade.exit_reason == ExitType.LIQUIDATION.value:
+        return True
+    if trade.close_profit is not None and trade.close_profit <= LOST_MARGIN:
+        return True
+    if trade.exit_reason != ExitType.SOLD_ON_EXCHANGE.value:
+        return False
+    liquidation, closed = trade.liquidation_price, trade.close_rate
+    if not liquidation or not closed:
+        return False
+    return closed >= liquidation if trade.is_short else closed <= liquidation
 
 
 def stored_plan(trade: LocalTrade) -> TradePlan | None:

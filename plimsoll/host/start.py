@@ -6,6 +6,7 @@ would exit and leave open positions to nobody. Then entries are blocked and exit
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,13 +15,9 @@ from freqtrade.exceptions import OperationalException
 from freqtrade.strategy import IStrategy
 
 from plimsoll.host import internals
-from plimsoll.host.breakers import decay_config
+from plimsoll.host.machines import decay_config, shares_ledger
 from plimsoll.rules import decay
 from plimsoll.settings import Settings, SettingsError, load
-from plimsoll.settings.load import CLASSIC
-
-# Settings that this version takes and checks, and does not act on yet.
-NOT_ENFORCED = ("correlation", "margin_health", "deadman", "portfolio", "gates.proving")
 
 _process = {"has_traded": False}
 
@@ -49,18 +46,17 @@ def load_settings(config: Any, strategy_class: type) -> tuple[Settings, str | No
         raise OperationalException(str(error)) from error
 
 
-def without_effect(settings: Settings) -> list[str]:
-    """Return the settings that somebody set and that this version does not act on: silence would be a promise."""
-    found = []
-    for section, values in settings.model_dump(exclude_unset=True).items():
-        if not isinstance(values, dict):
-            continue
-        for name, value in values.items():
-            key = f"{section}.{name}"
-            from_profile = settings.profile == "classic" and CLASSIC.get(key) == value
-            if key.startswith(NOT_ENFORCED) and not from_profile:
-                found.append(key)
-    return found
+def alone_in_portfolio(settings: Settings) -> Settings:
+    """Return the settings for a backtest of a bot that shares a ledger: its own limits, the portfolio's where those are tighter."""
+    shared, own = settings.portfolio, settings.exposure
+    if not shares_ledger(settings):
+        return settings
+    tighter = {
+        "total_margin": min(own.total_margin, shared.exposure),
+        "asset_margin": min(own.asset_margin, shared.asset),
+        "heat": min(own.heat, shared.heat),
+    }
+    return settings.model_copy(update={"exposure": own.model_copy(update=tighter)})
 
 
 def start_faults(strategy: IStrategy, settings: Settings) -> Iterator[tuple[str, str]]:
@@ -73,6 +69,11 @@ def start_faults(strategy: IStrategy, settings: Settings) -> Iterator[tuple[str,
             "cross margin puts the whole account behind every position; set margin_mode to isolated,"
             " or plimsoll.gates.allow_cross_margin to true",
         )
+    if not is_stop(strategy.stoploss):
+        yield (
+            "stoploss",
+            f"stoploss must be a number, not 0, was {strategy.stoploss!r}: Freqtrade would set no stop at all",
+        )
     try:
         decay_config(settings)
     except (OSError, KeyError, TypeError, ValueError) as error:
@@ -80,6 +81,14 @@ def start_faults(strategy: IStrategy, settings: Settings) -> Iterator[tuple[str,
             "decay",
             f"decay.baseline = {settings.decay.baseline!r} cannot be used ({error!r}); plimsoll calibrate writes one",
         )
+
+
+def is_stop(stoploss: Any) -> bool:
+    """Tell whether Freqtrade makes a stop of it: it takes the number without its sign, and none where there is none."""
+    try:
+        return 0.0 < abs(float(stoploss)) < math.inf
+    except (TypeError, ValueError):
+        return False
 
 
 def statements(settings: Settings) -> list[str]:

@@ -1,0 +1,131 @@
+"""Correlation of pairs from closed 1h candles, by the hour: prepared once, looked up in the callbacks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from plimsoll.host import internals
+from plimsoll.host.candles import HOUR, FloatArray, IntArray
+from plimsoll.rules.correlation import ewma_correlation
+from plimsoll.settings import Settings
+
+MIN_HOURS = 168
+
+
+class Correlations:
+    """Answer for the correlation of 1h log returns as of a moment; NaN where two pairs have too few hours in common.
+
+    Offline each two pairs that meet get a series over the whole history, on first use; a trading bot gets one matrix an hour.
+    Both are :func:`plimsoll.rules.correlation.ewma_correlation`.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._half_life = settings.correlation.half_life_hours
+        self._window = settings.correlation.window_hours
+        self._returns: dict[str, tuple[int, FloatArray]] = {}  # pair -> first hour, a return per hour
+        self._series: dict[tuple[str, str], tuple[int, FloatArray]] = {}
+        self._matrix: tuple[int, dict[str, int], FloatArray] | None = None
+
+    def add(self, pair: str, times: IntArray, close: FloatArray) -> None:
+        """Take a pair's 1h candles: opening times in epoch seconds, ascending, and closes."""
+        self._matrix = None
+        if any(pair in key for key in self._series):
+            self._series = {key: series for key, series in self._series.items() if pair not in key}
+        if len(times) < 2:
+            self._returns.pop(pair, None)
+            return
+        hours = times // HOUR
+        dense = np.full(int(hours[-1] - hours[0]) + 1, np.nan)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            dense[hours - hours[0]] = np.log(close)
+            self._returns[pair] = int(hours[0]) + 1, np.diff(dense)
+
+    def between(self, new: str, held: Sequence[str], now: int) -> tuple[FloatArray, FloatArray]:
+        """Return the correlations of a pair with those held, shape (k,), and of those held with each other, shape (k, k)."""
+        if not internals.is_offline():
+            return self._from_matrix(new, held, now // HOUR - 1)
+        count = len(held)
+        among = np.ones((count, count))
+        toward = np.ones(count)
+        for i, one in enumerate(held):
+            toward[i] = self._of(new, one, now)
+            for j in range(i):
+                among[i, j] = among[j, i] = self._of(one, held[j], now)
+        return toward, among
+
+    def _of(self, one: str, other: str, now: int) -> float:
+        if one == other:
+            return 1.0
+        key = (one, other) if one < other else (other, one)
+        found = self._series.get(key)
+        if found is None:
+            found = self._series[key] = self._whole_series(*key)
+        place = now // HOUR - 1 - found[0]  # of the last closed candle
+        return float(found[1][place]) if 0 <= place < len(found[1]) else np.nan
+
+    def _from_matrix(self, new: str, held: Sequence[str], hour: int) -> tuple[FloatArray, FloatArray]:
+        if self._matrix is None or self._matrix[0] != hour:
+            self._matrix = self._matrix_of(hour)
+        _, places, rho = self._matrix
+        unknown = len(places)  # the last row and column, of NaN
+        rows = np.array([places.get(pair, unknown) for pair in held], dtype=np.int64)
+        among = rho[np.ix_(rows, rows)]
+        toward = rho[places.get(new, unknown), rows]
+        for i, pair in enumerate(held):
+            toward[i] = 1.0 if pair == new else toward[i]
+        same = np.array(held)[:, None] == np.array(held)[None, :] if held else np.empty((0, 0), dtype=bool)
+        return toward, np.where(same, 1.0, among)
+
+    def _matrix_of(self, hour: int) -> tuple[int, dict[str, int], FloatArray]:
+        pairs = list(self._returns)
+        rho = np.full((len(pairs) + 1, len(pairs) + 1), np.nan)
+        if pairs:
+            rho[:-1, :-1] = ewma_correlation(
+                np.column_stack([self._recent(pair, hour) for pair in pairs]),
+                half_life_hours=self._half_life,
+                window_hours=self._window,
+                min_hours=MIN_HOURS,
+            )
+        return hour, {pair: place for place, pair in enumerate(pairs)}, rho
+
+    def _recent(self, pair: str, hour: int) -> FloatArray:
+        first, returns = self._returns[pair]
+        window = np.full(self._window, np.nan)
+        begin, end = hour - self._window + 1, hour + 1
+        low, high = max(begin, first), min(end, first + len(returns))
+        if low < high:
+            window[low - begin : high - begin] = returns[low - first : high - first]
+        return window
+
+    def _whole_series(self, one: str, other: str) -> tuple[int, FloatArray]:
+        if one not in self._returns or other not in self._returns:
+            return 0, np.empty(0)
+        (first, a), (second, b) = self._returns[one], self._returns[other]
+        begin = max(first, second)
+        length = min(first + len(a), second + len(b)) - begin
+        if length <= 0:
+            return 0, np.empty(0)
+        a, b = a[begin - first :][:length], b[begin - second :][:length]
+        known = np.isfinite(a) & np.isfinite(b)
+        a, b = np.where(known, a, 0.0), np.where(known, b, 0.0)
+        products, one_alone, other_alone = (self._windowed(x) for x in (a * b, a * a, b * b))
+        counts = np.cumsum(known, dtype=np.int64)
+        counts[self._window :] -= counts[: -self._window].copy()
+        usable = (counts >= MIN_HOURS) & (one_alone > 0.0) & (other_alone > 0.0)
+        scale = np.sqrt(np.where(usable, one_alone, 1.0)) * np.sqrt(np.where(usable, other_alone, 1.0))
+        return begin, np.where(usable, np.clip(products / scale, -1.0, 1.0), np.nan)
+
+    def _windowed(self, values: FloatArray) -> FloatArray:
+        # The weighted sum over the last hours: of all hours, less what the hours before the window still weigh.
+        decay = 0.5 ** (1.0 / self._half_life)
+        inside = values.copy()
+        inside[self._window :] -= decay**self._window * values[: -self._window]
+        inside[0] *= 1.0 - decay  # pandas gives the first value the full weight
+        summed: npt.NDArray[np.float64] = (
+            pd.Series(inside).ewm(alpha=1.0 - decay, adjust=False).mean().to_numpy(dtype=np.float64)
+        )
+        return np.maximum(summed / (1.0 - decay), 0.0) if (values >= 0.0).all() else summed / (1.0 - decay)
