@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from plimsoll.market.history import INTERVALS_MS, CandleSource, Kind
+from plimsoll.market.history import INTERVALS_MS, CandleSource, Kind, Window
 from plimsoll.market.instruments import Instrument, exchange_info
 
 Answer = Callable[[Mapping[str, str]], Any]
@@ -79,24 +79,18 @@ class Endpoints:
         return self._klines(query, "mark")
 
     def _klines(self, query: Mapping[str, str], kind: Kind) -> list[list[Any]]:
-        each, interval = self._instrument(query), _required(query, "interval")
+        each, interval = self._instrument(query), required(query, "interval")
         if interval not in INTERVALS_MS:
             raise BinanceError(-1120, "Invalid interval.")
-        rows = self._source.candles(
-            each.pair,
-            interval,
-            now_ms=self._now(),
-            start_ms=_integer(query, "startTime"),
-            end_ms=_integer(query, "endTime"),
-            limit=_limit(query, 500, 1500 if self._futures else 1000),
-            kind=kind,
-        )
+        limit = limit_of(query, 500, 1500 if self._futures else 1000)
+        window = Window(self._now(), integer(query, "startTime"), integer(query, "endTime"), limit)
+        rows = self._source.candles(each.pair, interval, window, kind=kind)
         return [
             [
                 row.open_ms,
-                *map(_text, (row.open, row.high, row.low, row.close, row.volume)),
+                *map(number_text, (row.open, row.high, row.low, row.close, row.volume)),
                 row.open_ms + INTERVALS_MS[interval] - 1,
-                _text(row.volume * row.close),
+                number_text(row.volume * row.close),
                 0,
                 "0",
                 "0",
@@ -106,14 +100,9 @@ class Endpoints:
         ]
 
     def _funding_rates(self, query: Mapping[str, str]) -> list[dict[str, Any]]:
-        each, now_ms = self._instrument(query), self._now()
-        payments = self._source.funding(
-            each.pair,
-            now_ms=now_ms,
-            start_ms=_integer(query, "startTime"),
-            end_ms=_integer(query, "endTime"),
-            limit=_limit(query, 100, 1000),
-        )
+        each, limit = self._instrument(query), limit_of(query, 100, 1000)
+        window = Window(self._now(), integer(query, "startTime"), integer(query, "endTime"), limit)
+        payments = self._source.funding(each.pair, window)
         return [
             {
                 "symbol": each.symbol,
@@ -129,7 +118,7 @@ class Endpoints:
 
     def _depth(self, query: Mapping[str, str]) -> dict[str, Any]:
         each, now_ms = self._instrument(query), self._now()
-        limit = _limit(query, 500 if self._futures else 100, 5000)
+        limit = limit_of(query, 500 if self._futures else 100, 5000)
         if self._futures and limit not in _DEPTH_LIMITS:
             raise BinanceError(-4021, f"{limit} is not valid depth limit.")
         tick = float(each.tick_size)
@@ -154,12 +143,12 @@ class Endpoints:
         mark = self._source.mark_price(each.pair, now_ms=now_ms)
         if mark is None:
             raise _no_price(each)
-        paid = self._source.funding(each.pair, now_ms=now_ms, limit=1)
+        paid = self._source.funding(each.pair, Window(now_ms, limit=1))
         return {
             "symbol": each.symbol,
-            "markPrice": _text(mark),
-            "indexPrice": _text(mark),
-            "estimatedSettlePrice": _text(mark),
+            "markPrice": number_text(mark),
+            "indexPrice": number_text(mark),
+            "estimatedSettlePrice": number_text(mark),
             "lastFundingRate": f"{paid[-1].rate if paid else 0.0:.8f}",
             "interestRate": "0.00010000",
             "nextFundingTime": (now_ms // _FUNDING_EVERY_MS + 1) * _FUNDING_EVERY_MS,
@@ -170,22 +159,22 @@ class Endpoints:
         last = self._last(each, now_ms)
         # Hours that opened within the last day, because a request for minutes would be 1440 rows for each
         # symbol.
-        hours = self._source.candles(each.pair, "1h", now_ms=now_ms, start_ms=now_ms - _DAY_MS, limit=25)
+        hours = self._source.candles(each.pair, "1h", Window(now_ms, start_ms=now_ms - _DAY_MS, limit=25))
         opened = hours[0].open if hours else last
         volume = sum(hour.volume for hour in hours)
         turnover = sum(hour.volume * hour.close for hour in hours)
         answer = {
             "symbol": each.symbol,
-            "priceChange": _text(last - opened),
+            "priceChange": number_text(last - opened),
             "priceChangePercent": f"{(last / opened - 1) * 100:.3f}",
-            "weightedAvgPrice": _text(turnover / volume if volume else last),
-            "lastPrice": _text(last),
+            "weightedAvgPrice": number_text(turnover / volume if volume else last),
+            "lastPrice": number_text(last),
             "lastQty": each.lot_size,
-            "openPrice": _text(opened),
-            "highPrice": _text(max([last, *(hour.high for hour in hours)])),
-            "lowPrice": _text(min([last, *(hour.low for hour in hours)])),
-            "volume": _text(volume),
-            "quoteVolume": _text(turnover),
+            "openPrice": number_text(opened),
+            "highPrice": number_text(max([last, *(hour.high for hour in hours)])),
+            "lowPrice": number_text(min([last, *(hour.low for hour in hours)])),
+            "volume": number_text(volume),
+            "quoteVolume": number_text(turnover),
             "openTime": now_ms - _DAY_MS,
             "closeTime": now_ms,
             "firstId": 1,
@@ -222,9 +211,7 @@ class Endpoints:
         return [describe(each, now_ms) for each in priced]
 
     def _best(self, each: Instrument, now_ms: int) -> tuple[float, float]:
-        last, tick = self._last(each, now_ms), float(each.tick_size)
-        bid = max(1, math.floor(last / tick + 1e-9)) * tick
-        return bid, bid + tick
+        return best_prices(each, self._last(each, now_ms))
 
     def _last(self, each: Instrument, now_ms: int) -> float:
         last = self._source.last_price(each.pair, now_ms=now_ms)
@@ -233,7 +220,7 @@ class Endpoints:
         return last
 
     def _instrument(self, query: Mapping[str, str]) -> Instrument:
-        return self._lookup(_required(query, "symbol"))
+        return self._lookup(required(query, "symbol"))
 
     def _lookup(self, symbol: str) -> Instrument:
         if symbol not in self._by_symbol:
@@ -241,17 +228,26 @@ class Endpoints:
         return self._by_symbol[symbol]
 
 
+def best_prices(each: Instrument, last: float) -> tuple[float, float]:
+    """Return the best bid and ask of the book that is shown around the last price: one tick apart."""
+    tick = float(each.tick_size)
+    bid = max(1, math.floor(last / tick + 1e-9)) * tick
+    return bid, bid + tick
+
+
 def _no_price(each: Instrument) -> BinanceError:
     return BinanceError(-1001, f"plimsoll loopback exchange: no price of {each.pair} at this time", 503)
 
 
-def _required(query: Mapping[str, str], name: str) -> str:
+def required(query: Mapping[str, str], name: str) -> str:
+    """Return a parameter, or refuse a request without it."""
     if not query.get(name):
         raise BinanceError(-1102, f"Mandatory parameter '{name}' was not sent, was empty/null, or malformed.")
     return query[name]
 
 
-def _integer(query: Mapping[str, str], name: str) -> int | None:
+def integer(query: Mapping[str, str], name: str) -> int | None:
+    """Return a whole number, None where it was not sent, or refuse what is none."""
     if name not in query:
         return None
     try:
@@ -260,8 +256,9 @@ def _integer(query: Mapping[str, str], name: str) -> int | None:
         raise BinanceError(-1100, f"Illegal characters found in parameter '{name}'.") from None
 
 
-def _limit(query: Mapping[str, str], default: int, maximum: int) -> int:
-    limit = _integer(query, "limit")
+def limit_of(query: Mapping[str, str], default: int, maximum: int) -> int:
+    """Return how many rows are asked for, or refuse a number out of range."""
+    limit = integer(query, "limit")
     if limit is None:
         return default
     if not 1 <= limit <= maximum:
@@ -269,7 +266,8 @@ def _limit(query: Mapping[str, str], default: int, maximum: int) -> int:
     return limit
 
 
-def _text(number: float) -> str:
+def number_text(number: float) -> str:
+    """Write a number as Binance does: decimal places, no exponent, no zeros at the end."""
     return np.format_float_positional(number, trim="-")
 
 
@@ -279,4 +277,4 @@ def _price(each: Instrument, price: float) -> str:
 
 def _quantity(each: Instrument, price: float) -> str:
     lot = float(each.lot_size)
-    return _text(round(max(1, round(_LEVEL_NOTIONAL / price / lot)) * lot, 8))
+    return number_text(round(max(1, round(_LEVEL_NOTIONAL / price / lot)) * lot, 8))

@@ -14,9 +14,12 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
+from plimsoll.market.account import SimulatedAccount
 from plimsoll.market.endpoints import Answer, BinanceError, Endpoints
+from plimsoll.market.faults import Faults
 from plimsoll.market.history import CandleSource, NoHistory
 from plimsoll.market.instruments import DEFAULT_PAIRS, Instrument, exchange_info, instrument
+from plimsoll.market.private import PrivateEndpoints
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +39,9 @@ class LoopbackExchange:
     source : where prices come from, default `NoHistory`
     now : the exchange's clock in milliseconds since the epoch, default the system's; nothing later is ever
         told
+    faults : what goes wrong, and when; default nothing
+    account : what the private endpoints of USD-M futures answer from, on the same source; default none, then
+        only public endpoints answer. Its prices and clock are the true ones, whatever the faults
 
     Attributes
     ----------
@@ -50,10 +56,17 @@ class LoopbackExchange:
         pairs: Iterable[str | Instrument] = DEFAULT_PAIRS,
         source: CandleSource | None = None,
         now: Clock | None = None,
+        faults: Faults | None = None,
+        account: SimulatedAccount | None = None,
     ) -> None:
+        if account is not None and account.source is not source:
+            raise ValueError("`account` must have the same `source` as the exchange")
+        self.account = account
         self.instruments = tuple(instrument(each) if isinstance(each, str) else each for each in pairs)
         self.source: CandleSource = NoHistory() if source is None else source
         self.now: Clock = _system_clock if now is None else now
+        self.faults = Faults() if faults is None else faults
+        self.source, self.now = self.faults.attach(self.source, self.now)
         self.requests: Counter[str] = Counter()
         self.unknown_requests: list[str] = []
         self.failed_requests: list[str] = []
@@ -109,7 +122,7 @@ class LoopbackExchange:
 
     async def _open(self) -> None:
         self._refuse_second_start()
-        app = web.Application(middlewares=[self._guard])
+        app = web.Application(middlewares=[self.faults.middleware, self._guard])
         app.add_routes(self._routes())
         self._runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=1.0)
         await self._runner.setup()
@@ -140,6 +153,8 @@ class LoopbackExchange:
     ) -> web.StreamResponse:
         asked = f"{request.method} {request.path}"
         try:
+            if self.account is not None:
+                self.account.advance()
             answer = await handler(request)
         except BinanceError as error:
             return _refusal(error.code, str(error), error.status)
@@ -160,6 +175,11 @@ class LoopbackExchange:
             endpoints = Endpoints(self.instruments, self.source, self.now, futures=futures)
             routes += [
                 web.get(f"{prefix}/{path}", _handler(answer)) for path, answer in endpoints.by_path().items()
+            ]
+        if self.account is not None:
+            routes += [
+                web.route(method, path, _private_handler(answer))
+                for (method, path), answer in PrivateEndpoints(self.account).by_route().items()
             ]
         return routes
 
@@ -187,17 +207,20 @@ def redirected_urls(base_url: str) -> dict[str, Any]:
     return addresses
 
 
-def exchange_config(base_url: str, pairs: Iterable[str] | None = DEFAULT_PAIRS) -> dict[str, Any]:
+def exchange_config(
+    base_url: str, pairs: Iterable[str] | None = DEFAULT_PAIRS, *, live: bool = False
+) -> dict[str, Any]:
     """Return the configuration that points stock Freqtrade to ``base_url``, to be given as the last ``-c``.
 
-    It is always a dry run, without credentials, websocket and rate limit. ``pairs`` becomes the whitelist;
-    None leaves the whitelist of the other configurations.
+    It is a dry run without credentials, or with ``live`` a live run with invented ones, which needs a
+    `SimulatedAccount` at the other end; without websocket and rate limit either way. ``pairs`` becomes the
+    whitelist; None leaves the whitelist of the other configurations.
     """
     urls = {"api": redirected_urls(base_url)}
     exchange: dict[str, Any] = {
         "name": "binance",
-        "key": "",
-        "secret": "",
+        "key": "loopback-key" if live else "",
+        "secret": "loopback-secret" if live else "",
         "enable_ws": False,
         # Otherwise `download-data` prefers Binance's public archive to the API.
         "only_from_ccxt": True,
@@ -205,7 +228,7 @@ def exchange_config(base_url: str, pairs: Iterable[str] | None = DEFAULT_PAIRS) 
         "ccxt_async_config": {"enableRateLimit": False, "urls": urls},
     }
     config: dict[str, Any] = {
-        "dry_run": True,
+        "dry_run": not live,
         "exchange": exchange,
         # The other ways out of the machine: exchange rates of fiat currencies, and messages.
         "fiat_display_currency": "",
@@ -222,6 +245,16 @@ def exchange_config(base_url: str, pairs: Iterable[str] | None = DEFAULT_PAIRS) 
 def _handler(answer: Answer) -> Callable[[web.Request], Awaitable[web.Response]]:
     async def handle(request: web.Request) -> web.Response:
         return web.json_response(answer(request.query))
+
+    return handle
+
+
+def _private_handler(answer: Answer) -> Callable[[web.Request], Awaitable[web.Response]]:
+    async def handle(request: web.Request) -> web.Response:
+        if not request.headers.get("X-MBX-APIKEY"):
+            raise BinanceError(-2014, "API-key format invalid.", 401)
+        form = {name: value for name, value in (await request.post()).items() if isinstance(value, str)}
+        return web.json_response(answer({**request.query, **form}))
 
     return handle
 

@@ -47,42 +47,40 @@ class Funding(NamedTuple):
     rate: float
 
 
+class Window(NamedTuple):
+    """Say which rows are asked for: within ``start_ms`` and ``end_ms``, and none later than ``now_ms``.
+
+    All times are milliseconds since the epoch. With ``start_ms`` the first ``limit`` rows from there are meant,
+    without it the last ``limit`` rows, as at Binance.
+    """
+
+    now_ms: int
+    start_ms: int | None = None
+    end_ms: int | None = None
+    limit: int = 500
+
+    @property
+    def last_ms(self) -> int:
+        """Return the last moment that may be told of."""
+        return self.now_ms if self.end_ms is None else min(self.now_ms, self.end_ms)
+
+
 class CandleSource(Protocol):
     """Tell a market's past, up to and including ``now_ms`` and never beyond.
 
     The moment is an argument, so that a source holds no clock and the exchange that asks it has the only one.
-    All times are milliseconds since the epoch, pairs are Freqtrade's names. Rows come in ascending order.
-    With ``start_ms`` the first ``limit`` rows from there are meant, without it the last ``limit`` rows, as at
-    Binance.
+    Pairs are Freqtrade's names. Rows come in ascending order.
     """
 
-    def candles(
-        self,
-        pair: str,
-        interval: str,
-        *,
-        now_ms: int,
-        start_ms: int | None = None,
-        end_ms: int | None = None,
-        limit: int = 500,
-        kind: Kind = "trade",
-    ) -> list[Candle]:
-        """Return candles that opened within ``start_ms`` and ``end_ms``.
+    def candles(self, pair: str, interval: str, window: Window, *, kind: Kind = "trade") -> list[Candle]:
+        """Return candles that opened within the window.
 
         The candle in progress is the last one and holds only what had happened by ``now_ms``.
         """
         ...
 
-    def funding(
-        self,
-        pair: str,
-        *,
-        now_ms: int,
-        start_ms: int | None = None,
-        end_ms: int | None = None,
-        limit: int = 100,
-    ) -> list[Funding]:
-        """Return funding payments made within ``start_ms`` and ``end_ms``."""
+    def funding(self, pair: str, window: Window) -> list[Funding]:
+        """Return funding payments made within the window."""
         ...
 
     def mark_price(self, pair: str, *, now_ms: int) -> float | None:
@@ -97,29 +95,11 @@ class CandleSource(Protocol):
 class NoHistory:
     """Know nothing: enough for every command that brings its own data, such as backtesting."""
 
-    def candles(
-        self,
-        pair: str,
-        interval: str,
-        *,
-        now_ms: int,
-        start_ms: int | None = None,
-        end_ms: int | None = None,
-        limit: int = 500,
-        kind: Kind = "trade",
-    ) -> list[Candle]:
+    def candles(self, pair: str, interval: str, window: Window, *, kind: Kind = "trade") -> list[Candle]:
         """Return no candles."""
         return []
 
-    def funding(
-        self,
-        pair: str,
-        *,
-        now_ms: int,
-        start_ms: int | None = None,
-        end_ms: int | None = None,
-        limit: int = 100,
-    ) -> list[Funding]:
+    def funding(self, pair: str, window: Window) -> list[Funding]:
         """Return no funding."""
         return []
 
@@ -149,37 +129,19 @@ class FileHistory:
         self._combined: dict[tuple[str, str, Kind], _Rows] = {}
         self._rates: dict[str, _Rows] = {}
 
-    def candles(
-        self,
-        pair: str,
-        interval: str,
-        *,
-        now_ms: int,
-        start_ms: int | None = None,
-        end_ms: int | None = None,
-        limit: int = 500,
-        kind: Kind = "trade",
-    ) -> list[Candle]:
-        """Return candles that opened within ``start_ms`` and ``end_ms``, the last as far as it had come."""
+    def candles(self, pair: str, interval: str, window: Window, *, kind: Kind = "trade") -> list[Candle]:
+        """Return candles that opened within the window, the last as far as it had come."""
         times, values = self._series(pair, interval, kind)
-        rows = _window(times, now_ms, start_ms, end_ms, limit)
+        rows = _rows(times, window)
         found = [Candle(int(times[i]), *map(float, values[i])) for i in range(rows.start, rows.stop)]
-        if found and found[-1].open_ms + INTERVALS_MS[interval] > now_ms:
-            found[-1] = self._in_progress(found[-1], pair, kind, now_ms)
+        if found and found[-1].open_ms + INTERVALS_MS[interval] > window.now_ms:
+            found[-1] = self._in_progress(found[-1], pair, kind, window.now_ms)
         return found
 
-    def funding(
-        self,
-        pair: str,
-        *,
-        now_ms: int,
-        start_ms: int | None = None,
-        end_ms: int | None = None,
-        limit: int = 100,
-    ) -> list[Funding]:
-        """Return funding payments made within ``start_ms`` and ``end_ms``."""
+    def funding(self, pair: str, window: Window) -> list[Funding]:
+        """Return funding payments made within the window."""
         times, rates = self._funding_rows(pair)
-        rows = _window(times, now_ms, start_ms, end_ms, limit)
+        rows = _rows(times, window)
         return [Funding(int(times[i]), float(rates[i])) for i in range(rows.start, rows.stop)]
 
     def mark_price(self, pair: str, *, now_ms: int) -> float | None:
@@ -208,6 +170,13 @@ class FileHistory:
             if latest is None or seen[0] > latest[0]:
                 latest = (seen[0], float(values[row, seen[1]]))
         return None if latest is None else latest[1]
+
+    def stored(self, pair: str, interval: str, kind: Kind = "trade") -> tuple[np.ndarray, np.ndarray]:
+        """Return everything that the file of one interval holds: times, and a row of each candle's values.
+
+        Empty without a file; nothing is put together, and the arrays are not to be changed.
+        """
+        return self._file(pair, interval, kind)
 
     def _in_progress(self, candle: Candle, pair: str, kind: Kind, now_ms: int) -> Candle:
         so_far = Candle(candle.open_ms, candle.open, candle.open, candle.open, candle.open, 0.0)
@@ -285,13 +254,12 @@ class FileHistory:
         )
 
 
-def _window(times: np.ndarray, now_ms: int, start_ms: int | None, end_ms: int | None, limit: int) -> slice:
-    last_ms = now_ms if end_ms is None else min(now_ms, end_ms)
-    stop = int(np.searchsorted(times, last_ms, side="right"))
-    if start_ms is None:
-        return slice(max(0, stop - limit), stop)
-    start = int(np.searchsorted(times, start_ms, side="left"))
-    return slice(start, max(start, min(stop, start + limit)))
+def _rows(times: np.ndarray, window: Window) -> slice:
+    stop = int(np.searchsorted(times, window.last_ms, side="right"))
+    if window.start_ms is None:
+        return slice(max(0, stop - window.limit), stop)
+    start = int(np.searchsorted(times, window.start_ms, side="left"))
+    return slice(start, max(start, min(stop, start + window.limit)))
 
 
 def _combine(times: np.ndarray, values: np.ndarray, length: int) -> _Rows:

@@ -1,0 +1,1 @@
+"""Fire drills: scenarios on a replayed market, and what each layer must do in them."""

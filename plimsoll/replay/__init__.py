@@ -1,0 +1,1 @@
+"""Replays: a candle history as a live market on this machine."""
