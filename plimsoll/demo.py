@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import ast
-import json
 import multiprocessing
 import os
+import shlex
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,34 +21,18 @@ from rich.table import Table
 from rich.text import Text
 
 from plimsoll import journal
+from plimsoll.figure_table import figure_rows
 from plimsoll.figures import Bound, Figures, bound, figures
+from plimsoll.guarded_source import SourceError, find, guarded_files, is_guarded
 from plimsoll.market.exchange import LoopbackExchange
 from plimsoll.market.runner import CompletedRun, RunFailed, RunTimeout, load_backtest, run_freqtrade
-from plimsoll.market.simulate import DEFAULT_PAIRS, simulate_market
+from plimsoll.prepared_market import MAX_OPEN_TRADES, START, Prepared, given, simulated
+from plimsoll.shipped import SetupError, config_file, shipped_config, strategy_places
 
 STRATEGY = "EmaCross"
 # Of the first seven seeds the one with the median result of the unguarded strategy.
 SEED = 7
 DAYS, FEWEST_DAYS = 270, 5
-# The guard needs 745 hours of candles before the first plan.
-WARM_UP = timedelta(days=32)
-START = datetime(2023, 1, 1, tzinfo=UTC)
-MAX_OPEN_TRADES = 5
-WHOLE_MARGIN = -0.95
-BEYOND_R = -1.05
-
-
-class DemoError(Exception):
-    """What the user can put right; the message says how."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Prepared:
-    """Where the candles are and what of them is traded."""
-
-    datadir: Path
-    pairs: tuple[str, ...]
-    timerange: str
 
 
 def add_parser(commands: Any) -> None:
@@ -91,7 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
     console = Console(highlight=False)
     try:
         _demonstrate(arguments, console)
-    except (DemoError, RunFailed, RunTimeout, OSError) as error:
+    except (SetupError, SourceError, RunFailed, RunTimeout, OSError) as error:
         Console(stderr=True, highlight=False).print(Text(f"plimsoll demo: {error}"), soft_wrap=True)
         return 1
     return 0
@@ -99,7 +81,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _demonstrate(arguments: argparse.Namespace, console: Console) -> None:
     started = time.monotonic()
-    strategy, source = arguments.strategy, _strategy_file(arguments.strategy, arguments.strategy_path)
+    places = [arguments.strategy_path] if arguments.strategy_path else strategy_places()
+    strategy, source = arguments.strategy, find(arguments.strategy, places)[0].resolve()
     directory = _directory_for(arguments.keep)
     guarded, guarded_path = _guarded_strategy(strategy, source, directory)
     with _phase(console, "Market") as said:
@@ -123,7 +106,7 @@ def _demonstrate(arguments: argparse.Namespace, console: Console) -> None:
     results = [load_backtest(directory / "raw", strategy), load_backtest(directory / "guarded", guarded)]
     journal_path = directory / "guarded" / "plimsoll" / f"{guarded}-backtest.jsonl"
     records = journal.read(journal_path)
-    buffer = float(_config()["liquidation_buffer"])
+    buffer = float(shipped_config()["liquidation_buffer"])
     console.print()
     console.print(_comparison(figures(results[0], [], buffer), figures(results[1], records, buffer)))
     console.print(_bound_table(bound(records)))
@@ -135,7 +118,8 @@ def _demonstrate(arguments: argparse.Namespace, console: Console) -> None:
         config = config.relative_to(Path.cwd()) if config.is_relative_to(Path.cwd()) else config
         console.print("Next     the same on real candles:")
         console.print(
-            f"         freqtrade download-data -c {config} -t 1h --timerange 20230101-", soft_wrap=True
+            f"         freqtrade download-data -c {shlex.quote(str(config))} -t 1h --timerange 20230101-",
+            soft_wrap=True,
         )
         console.print("         plimsoll demo --data user_data/data/binance")
     console.print(f"\n{time.monotonic() - started:.0f} s in total")
@@ -149,105 +133,17 @@ def _phase(console: Console, name: str) -> Iterator[Callable[[str], None]]:
     console.print(f"{name:<9} {' '.join(outcome)}", soft_wrap=True)
 
 
-# -- Market ------------------------------------------------------------------------------------------------
-
-
-def simulated(directory: Path, seed: int, days: int) -> Prepared:
-    """Simulate the default pairs into files below ``directory``: ``days`` to trade, and a warm-up before."""
-    # Freqtrade's handlers bring the whole of it along, which no argument error should wait for.
-    from plimsoll.market.candle_files import write_market
-
-    datadir = directory / "data" / "binance"
-    write_market(simulate_market(seed, WARM_UP.days + days, START), datadir)
-    first = START + WARM_UP
-    pairs = tuple(model.pair for model in DEFAULT_PAIRS)
-    return Prepared(
-        datadir=datadir, pairs=pairs, timerange=f"{first:%Y%m%d}-{first + timedelta(days=days):%Y%m%d}"
-    )
-
-
-def given(data: Path, timerange: str | None) -> Prepared:
-    """Look up the pairs of a data directory; they are traded from the end of the warm-up on."""
-    from freqtrade.data.history import get_datahandler
-    from freqtrade.enums import CandleType, TradingMode
-
-    datadir = data if (data / "futures").is_dir() else data / "binance"
-    if not (datadir / "futures").is_dir():
-        raise DemoError(f"there is no directory `futures` in {data}; Freqtrade's is user_data/data/binance")
-    handler = get_datahandler(datadir, "feather")
-    available = handler.ohlcv_get_available_data(datadir, TradingMode.FUTURES)
-    found = {pair for pair, step, kind in available if (step, kind) == ("1h", CandleType.FUTURES)}
-    # Freqtrade asks the pairs in this order, and whoever comes first gets the free slot.
-    known = [pair for pair in _config()["exchange"]["pair_whitelist"] if pair in found]
-    pairs = (*known, *sorted(found.difference(known)))
-    if not pairs:
-        raise DemoError(f"there are no 1h candles in {datadir}; get them with `freqtrade download-data`")
-    spans = [handler.ohlcv_data_min_max(pair, "1h", CandleType.FUTURES) for pair in pairs]
-    first, last = min(span[0] for span in spans) + WARM_UP, max(span[1] for span in spans)
-    if timerange is None and first >= last:
-        raise DemoError(
-            f"{datadir} holds less than the {WARM_UP.days} days of candles that come before a plan"
-        )
-    return Prepared(datadir=datadir, pairs=pairs, timerange=timerange or f"{first:%Y%m%d}-{last:%Y%m%d}")
-
-
 # -- Strategies --------------------------------------------------------------------------------------------
 
 
-def shipped(name: str) -> Path:
-    """Find a file or directory that Plimsoll ships: at the root of a checkout, in an installed package."""
-    package = Path(__file__).parent
-    found = next((path for path in (package.parent / name, package / name) if path.exists()), None)
-    if found is None:
-        raise DemoError(f"{name} is missing in this installation of Plimsoll")
-    return found
-
-
-def config_file() -> Path:
-    """Return the configuration that Plimsoll ships."""
-    return shipped("config.json")
-
-
-def _config() -> dict[str, Any]:
-    config: dict[str, Any] = json.loads(config_file().read_text(encoding="utf-8"))
-    return config
-
-
-def _strategy_file(strategy: str, directory: Path | None) -> Path:
-    places = [directory] if directory else [shipped("strategies"), Path("user_data", "strategies")]
-    for place in places:
-        for path in sorted(place.glob("*.py")):
-            if strategy in _classes(path):
-                return path.resolve()
-    raise DemoError(
-        f"there is no strategy {strategy} in {' or '.join(map(str, places))}; see --strategy-path"
-    )
-
-
-def _classes(path: Path) -> dict[str, list[str]]:
-    try:
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-    except (SyntaxError, UnicodeDecodeError):
-        return {}
-    classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
-    return {node.name: [ast.unparse(base) for base in node.bases] for node in classes}
-
-
 def _guarded_strategy(strategy: str, source: Path, directory: Path) -> tuple[str, Path]:
-    classes = _classes(source)
-    if any(base.split(".")[-1] == "Guarded" for base in classes[strategy]):
-        raise DemoError(f"{strategy} is guarded already; give the strategy below it, to compare both")
-    name = f"Guarded{strategy}"
-    if name in classes:
-        return name, source.parent
-    place = directory / "strategies"
+    if is_guarded(strategy, source):
+        raise SetupError(f"{strategy} is guarded already; give the strategy below it, to compare both")
+    name, place = f"Guarded{strategy}", directory / "strategies"
     place.mkdir(parents=True, exist_ok=True)
-    (place / f"{name}.py").write_text(
-        f'"""Written by `plimsoll demo`."""\n\nimport sys\n\nsys.path.insert(0, {str(source.parent)!r})\n\n'
-        f"from {source.stem} import {strategy}\nfrom plimsoll import Guarded\n\n\n"
-        f"class {name}(Guarded, {strategy}):\n    pass\n",
-        encoding="utf-8",
-    )
+    (place / f"{name}.json").unlink(missing_ok=True)  # of an earlier demonstration
+    for file, text in guarded_files(strategy, source, str(source)).items():
+        (place / file).write_text(text, encoding="utf-8")
     return name, place
 
 
@@ -290,27 +186,9 @@ def _comparison(raw: Figures, guarded: Figures) -> Table:
     table.add_column("")
     table.add_column("as it is", justify="right")
     table.add_column("guarded", justify="right")
-
-    def row(label: str, show: Callable[[Figures], str]) -> None:
-        table.add_row(label, show(raw), show(guarded))
-
-    row("Final balance, USDT", lambda f: f"{f.final_balance:,.2f}")
-    row("Total profit", lambda f: f"{f.profit:+.2%}")
-    row("Max drawdown", lambda f: f"{f.max_drawdown:.2%}")
-    row("Trades", lambda f: f"{f.trades:,}")
-    row("Liquidations", lambda f: f"{f.liquidations:,}")
-    row("Trades losing 95 % of their margin or more", lambda f: f"{f.whole_margin_losses:,}")
-    row("Worst trade, of its margin", lambda f: _or_none(f.worst_margin, "{:+.1%}"))
-    row("Worst trade, in R as planned", lambda f: _or_none(f.worst_r, "{:+.2f} R"))
-    row("Trades losing over 1.05 R", lambda f: _or_none(f.beyond_r, "{:,}"))
-    row("Stops outside liquidation at fill", lambda f: f"{f.stops_outside:,}")
-    row("Average leverage", lambda f: _or_none(f.mean_leverage, "{:.2f}x"))
-    row("Most margin in use, of the balance", lambda f: f"{f.max_margin:.1%}")
+    for row in figure_rows([raw, guarded], "USDT", 2):
+        table.add_row(*row)
     return table
-
-
-def _or_none(value: float | None, pattern: str) -> str:
-    return "not planned" if value is None else pattern.format(value)
 
 
 def _bound_table(found: Bound) -> Table:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections import Counter
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from plimsoll.maintenance_tiers import binance_tiers
 from plimsoll.market.runner import Backtest
 from plimsoll.rules.liquidation import MaintenanceTier, liquidation_price
 
@@ -67,11 +65,14 @@ def figures(backtest: Backtest, records: list[dict[str, Any]], liquidation_buffe
     outcomes = {
         (record["pair"], record["opened"]): record for record in records if record["kind"] == "outcome"
     }
-    tiers = _maintenance_tiers()
+    tiers = maintenance_tiers()
     stops_outside, realised = 0, []
     for trade in trades.to_dict("records"):
         plan = outcomes.get((trade["pair"], trade["open_timestamp"] // 1000), {})
-        stops_outside += _stop_is_outside(trade, plan.get("stop_price_ratio"), tiers, liquidation_buffer)
+        stop, liquidation = stop_and_liquidation(
+            trade, plan.get("stop_price_ratio"), tiers, liquidation_buffer
+        )
+        stops_outside += stop >= liquidation if trade["is_short"] else stop <= liquidation
         if plan.get("realised_r") is not None:
             realised.append(float(plan["realised_r"]))
     traded = len(trades) > 0
@@ -91,31 +92,21 @@ def figures(backtest: Backtest, records: list[dict[str, Any]], liquidation_buffe
     )
 
 
-def _maintenance_tiers() -> dict[str, list[MaintenanceTier]]:
-    # The table that Freqtrade itself takes when there are no keys to ask the exchange with.
-    import freqtrade
-
-    path = Path(freqtrade.__file__).parent / "exchange" / "binance_leverage_tiers.json"
-    return {
-        pair: [
-            MaintenanceTier(
-                min_notional=float(tier["minNotional"]),
-                max_notional=float(tier["maxNotional"] or math.inf),
-                mmr=float(tier["maintenanceMarginRate"]),
-                maintenance_amount=float(tier["info"]["cum"]),
-            )
-            for tier in tiers
-        ]
-        for pair, tiers in json.loads(path.read_text(encoding="utf-8")).items()
-    }
+def maintenance_tiers() -> Mapping[str, Sequence[MaintenanceTier]]:
+    """Return the table that Freqtrade itself takes when there are no keys to ask the exchange with."""
+    return binance_tiers()
 
 
-def _stop_is_outside(
+def stop_and_liquidation(
     trade: Mapping[Hashable, Any],
     planned_ratio: float | None,
-    tiers: Mapping[str, list[MaintenanceTier]],
+    tiers: Mapping[str, Sequence[MaintenanceTier]],
     buffer: float,
-) -> bool:
+) -> tuple[float, float]:
+    """Return the prices of stop and buffered liquidation that an exported trade was filled with.
+
+    ``planned_ratio`` is the planned stop distance on price, None where nothing was planned.
+    """
     short, opened = bool(trade["is_short"]), float(trade["open_rate"])
     if planned_ratio is None:
         stop = float(trade["initial_stop_loss_abs"])
@@ -134,7 +125,7 @@ def _stop_is_outside(
         tiers=tiers.get(trade["pair"]),
         buffer=buffer,
     )
-    return stop >= liquidation if short else stop <= liquidation
+    return stop, liquidation
 
 
 def _most_margin(trades: pd.DataFrame, balance: float) -> float:
@@ -167,17 +158,17 @@ def bound(records: list[dict[str, Any]]) -> Bound:
         refused=Counter(plan["refusal"].split(":")[0] for plan in plans.values() if not plan["granted"]),
         leverage=Counter(plan["bound_leverage"] for plan in granted),
         size=Counter(plan["bound_size"] for plan in granted),
-        tripped=_tripped(records),
+        tripped=Counter(str(record["breaker"]) for record in tripped(records)),
         faults=sum(record["kind"] == "fault" for record in records),
     )
 
 
-def _tripped(records: list[dict[str, Any]]) -> Counter[str]:
+def tripped(records: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Yield the records of a journal that take a breaker from armed to blocking."""
     blocked: dict[tuple[str, str], bool] = {}
-    tripped: Counter[str] = Counter()
     for record in records:
         if record["kind"] == "breaker":
-            key = (record["breaker"], record["pair"])
-            tripped[record["breaker"]] += record["blocked"] and not blocked.get(key, False)
-            blocked[key] = record["blocked"]
-    return +tripped
+            key = (str(record["breaker"]), str(record["pair"]))
+            if record["blocked"] and not blocked.get(key, False):
+                yield record
+            blocked[key] = bool(record["blocked"])

@@ -27,6 +27,7 @@ class Journal:
         self.path = path
         self.fault: OSError | None = None
         self._truncate = truncate
+        self._whole = False  # whether the file is known to end with a whole line
         self._buffered = buffered
         self._pending: list[Mapping[str, Any] | Plan] = []
         # A strong reference would keep every backtest's journal alive until the process ends.
@@ -48,11 +49,14 @@ class Journal:
         lines = [_line(item) for item in pending]
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
+            torn = not self._truncate and not self._whole and _is_torn(self.path)
             with self.path.open("w" if self._truncate else "a", encoding="utf-8") as file:
+                if torn:  # what is appended to half a line would be lost with it
+                    file.write("\n")
                 file.writelines(f"{line}\n" for line in lines)
-            self._truncate = False
+            self._truncate, self._whole = False, True
         except OSError as error:
-            self.fault = error
+            self.fault, self._whole = error, False
 
     def _add(self, item: Mapping[str, Any] | Plan) -> None:
         self._pending.append(item)
@@ -112,6 +116,14 @@ def read(path: Path) -> list[dict[str, Any]]:
         if isinstance(record, dict):
             records.append(record)
     return records
+
+
+def _is_torn(path: Path) -> bool:
+    if not path.exists() or not path.stat().st_size:
+        return False
+    with path.open("rb") as file:
+        file.seek(-1, 2)
+        return file.read() != b"\n"
 
 
 def _line(item: Mapping[str, Any] | Plan) -> str:

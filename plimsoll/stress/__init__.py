@@ -1,0 +1,1 @@
+"""What breaks first: positions under shocks, strategies on many simulated markets."""
