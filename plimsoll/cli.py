@@ -6,11 +6,32 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from plimsoll import __version__, calibrate, demo
+from plimsoll import __version__, demo, init, portfolio_command, requests_to_bot, status, wrap
+from plimsoll.calibrate import command as calibrate
+from plimsoll.compare import command as compare
+from plimsoll.doctor import command as doctor
+from plimsoll.drill import command as drill
+from plimsoll.replay import command as replay
+from plimsoll.report import command as report
+from plimsoll.stress import command as stress
 
 # A command's module adds its parser to the subparsers and sets the default ``run``, which is given the parsed
 # arguments and returns the exit status.
-COMMANDS = (demo, calibrate)
+COMMANDS = (
+    demo,
+    wrap,
+    init,
+    doctor,
+    compare,
+    report,
+    replay,
+    drill,
+    stress,
+    calibrate,
+    status,
+    requests_to_bot,
+    portfolio_command,
+)
 
 INTERRUPTED = 130
 
