@@ -7,7 +7,8 @@ Two kinds of figures, because a guard changes trades and trades are what a backt
   far under every limit. So both make the same trades, but for the few whose stop moves with funding: the note
   has the share of the raw trades found again (same pair, side, open and close date). Timed inside one process
   around `advise_all_indicators()` and `Backtesting.backtest()` (signals, candle loop, trades), added up.
-  Loading the candles before and the statistics after are alike and would only dilute the ratio.
+  Loading the candles before and the statistics after are alike and would only dilute the ratio. With more pairs
+  there are fewer days, so that preparing the candles weighs more; the ratio is given without it as well.
 - *As a user sees it*: the whole command in a process of its own, a 5x strategy with a short warm-up and the
   same guarded as it comes. Trades differ (a nearer stop makes them shorter, a refusal leaves them out), so
   the ratio may well be under 1.
@@ -29,6 +30,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from benchmarks.measure import Record, ratios, record
@@ -39,8 +41,17 @@ GOAL = 1.10
 BREAKERS_GOAL = 1.05
 ROOT = Path(__file__).parents[1]
 
-# Trades are what costs, so the shape with many of them has fewer days.
-SHAPES = (("Few", 450), ("Many", 30))
+# Shape, days, pairs. Trades are what costs, so the shape with many of them has fewer days, and so have more pairs.
+SHAPES = (
+    ("Few", 180, 5),
+    ("Few", 45, 20),
+    ("Few", 20, 80),
+    ("Many", 30, 5),
+    ("Many", 8, 20),
+    ("Many", 3, 80),
+)
+VARIANTS = ("", "None", "Guarded", "NoBreakers", "Journal", "Own", "OwnGuarded")
+MAIN = ("", "Guarded", "NoBreakers")
 # guarded, raw, what is compared, goal
 COMPARISONS = (
     ("None", "", "custom_stoploss returning None / raw", None),
@@ -62,53 +73,69 @@ class Run:
 
 
 def run(
-    shapes: Sequence[tuple[str, int]] = SHAPES, rounds: int = 3, pairs: int = 5, *, commands: bool = True
+    shapes: Sequence[tuple[str, int, int]] = SHAPES, rounds: int = 3, *, commands: bool = True
 ) -> list[Record]:
-    """Measure everything and return the records; the first shape's market is the user's too."""
-    records = []
-    for number, (shape, days) in enumerate(shapes):
+    """Measure everything and return the records.
+
+    A shape's first number of pairs has every variant and whole commands, the others the guard itself; the first market is the
+    user's too.
+    """
+    records, seen = [], set[str]()
+    for shape, days, pairs in shapes:
+        first = shape not in seen
         couples = [(shape, f"{shape}Journal", "same trades")]
-        if number == 0:
+        if not seen:
             couples.append(("User", "UserGuarded", "as a user sees it"))
+        seen.add(shape)
         with stage(days, pairs=pairs) as where:
-            records += same_trades(where, shape, rounds)
-            for raw, guarded, note in couples if commands else ():
+            records += same_trades(where, shape, rounds, pairs, VARIANTS if first else MAIN)
+            for raw, guarded, note in couples if commands and first else ():
                 records += whole_command(where, raw, guarded, note, max(1, rounds // 2))
     return records
 
 
-def same_trades(where: Stage, shape: str, rounds: int) -> list[Record]:
+def same_trades(
+    where: Stage, shape: str, rounds: int, pairs: int, variants: Sequence[str] = VARIANTS
+) -> list[Record]:
     """Compare variants of one strategy inside this process."""
-    names = [
-        shape + suffix for suffix in ("", "None", "Guarded", "NoBreakers", "Journal", "Own", "OwnGuarded")
-    ]
+    names, title = [shape + suffix for suffix in variants], f"{shape}, {pairs} pairs"
     runs: dict[str, list[Run]] = defaultdict(list)
     with where.backtesting(*names) as backtesting:
         data, timerange = backtesting.load_bt_data()
         strategies = {strategy.get_strategy_name(): strategy for strategy in backtesting.strategylist}
         # Warms up and does not count.
-        _backtest(backtesting, strategies[f"{shape}Journal"], data, timerange)
+        backtest(backtesting, strategies[f"{shape}Guarded"], data, timerange)
         for turn in range(rounds):
             for name in reversed(names) if turn % 2 else names:
-                runs[name].append(_backtest(backtesting, strategies[name], data, timerange))
+                runs[name].append(backtest(backtesting, strategies[name], data, timerange))
     raw = runs[shape][0].trades
     shape_note = f"{len(raw)} trades, {_open_candles(raw)} open candles, {_rows(data)} rows"
     walls = {name: [each.wall for each in runs[name]] for name in names}
     cpus = {name: [each.cpu for each in runs[name]] for name in names}
-    records = [record(BENCHMARK, f"{shape}: raw", walls[shape], "s", note=shape_note)]
+    records = [record(BENCHMARK, f"{title}: raw", walls[shape], "s", note=shape_note)]
     for suffix, base, what, goal in COMPARISONS:
+        if suffix not in variants or base not in variants:
+            continue
         name, other = shape + suffix, shape + base
         note = _sameness(runs[other][0].trades, runs[name][0].trades)
         figures = ratios(walls[name], walls[other])
-        records.append(record(BENCHMARK, f"{shape}: {what}", figures, "x", goal=goal, note=note))
+        goal = goal if len(variants) == len(VARIANTS) else None
+        records.append(record(BENCHMARK, f"{title}: {what}", figures, "x", goal=goal, note=note))
         least = f"least over least {min(cpus[name]) / min(cpus[other]):.2f}"
         figures = ratios(cpus[name], cpus[other])
-        records.append(record(BENCHMARK, f"{shape}: {what}, CPU", figures, "x", note=least))
+        records.append(record(BENCHMARK, f"{title}: {what}, CPU", figures, "x", note=least))
+    loops = {
+        name: [each.wall - each.indicators for each in runs[name]] for name in (shape, f"{shape}Guarded")
+    }
+    figures = ratios(loops[f"{shape}Guarded"], loops[shape])
+    name, note = f"{title}: guarded / raw, candles prepared", "signals, candles and trades only"
+    records.append(record(BENCHMARK, name, figures, "x", goal=GOAL, note=note))
     added = [
         1000 * (each.indicators - other.indicators)
         for each, other in zip(runs[f"{shape}Guarded"], runs[shape], strict=True)
     ]
-    records.append(record(BENCHMARK, f"{shape}: indicators added, all pairs", added, "ms"))
+    own = (1000 * median(each.indicators for each in runs[shape]), "the strategy's own indicators")
+    records.append(record(BENCHMARK, f"{title}: indicators added, all pairs", added, "ms", against=own))
     return records
 
 
@@ -135,7 +162,8 @@ def whole_command(where: Stage, raw: str, guarded: str, note: str, rounds: int) 
     ]
 
 
-def _backtest(backtesting: Any, strategy: Any, data: Any, timerange: Any) -> Run:
+def backtest(backtesting: Any, strategy: Any, data: Any, timerange: Any) -> Run:
+    """Run one backtest inside this process and return what it cost."""
     from freqtrade.data.converter import trim_dataframes
     from freqtrade.data.history import get_timerange
 

@@ -11,7 +11,10 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """One figure: the median of ``samples`` figures from ``low`` to ``high``; ``goal`` is its upper bound."""
+    """One figure: the median of ``samples`` figures from ``low`` to ``high``; ``goal`` is its upper bound.
+
+    ``share`` is the median over what Freqtrade alone takes, in the same run, for the step of its own that ``share_of`` names.
+    """
 
     benchmark: str
     name: str
@@ -22,6 +25,8 @@ class Record:
     samples: int
     goal: float | None = None
     note: str = ""
+    share: float | None = None
+    share_of: str = ""
 
     @property
     def holds(self) -> bool | None:
@@ -41,8 +46,10 @@ def record(
     *,
     goal: float | None = None,
     note: str = "",
+    against: tuple[float, str] | None = None,
 ) -> Record:
-    """Summarise samples of the same figure."""
+    """Summarise samples of the same figure; ``against`` is Freqtrade's own time for a step, in the same unit, and its name."""
+    share, share_of = (None, "") if against is None else (median(values) / against[0], against[1])
     return Record(
         benchmark=benchmark,
         name=name,
@@ -53,6 +60,8 @@ def record(
         samples=len(values),
         goal=goal,
         note=note,
+        share=share,
+        share_of=share_of,
     )
 
 

@@ -29,6 +29,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.freqtrade_alone import Alone, alone
 from benchmarks.measure import Record, ratios, record
 from benchmarks.stage import START, stage
 
@@ -211,13 +212,15 @@ def run(
     rounds: int = 15,
     plans: int = 40,
     days: int = 40,
+    steps: Alone | None = None,
 ) -> list[Record]:
     """Measure everything and return the records."""
+    steps = steps or alone()
     with opened(closed, days) as desk:
         records = _catch_up(desk)
         for number in open_trades:
             for fresh in (False, True):
-                records += _compare(desk, number, fresh=fresh, rounds=rounds, plans=plans)
+                records += _compare(desk, number, steps, fresh=fresh, rounds=rounds, plans=plans)
         return records
 
 
@@ -231,8 +234,10 @@ def _catch_up(desk: Desk) -> list[Record]:
     return records
 
 
-def _compare(desk: Desk, open_trades: int, *, fresh: bool, rounds: int, plans: int) -> list[Record]:
-    alone: dict[int, list[float]] = {level.count: [] for level in desk.levels}
+def _compare(
+    desk: Desk, open_trades: int, steps: Alone, *, fresh: bool, rounds: int, plans: int
+) -> list[Record]:
+    first: dict[int, list[float]] = {level.count: [] for level in desk.levels}
     whole: dict[int, list[float]] = {level.count: [] for level in desk.levels}
     for _ in range(rounds):
         for level in desk.levels:
@@ -243,14 +248,15 @@ def _compare(desk: Desk, open_trades: int, *, fresh: bool, rounds: int, plans: i
                 if fresh:
                     desk.close_one(level)
                 spent.append(desk.ask(level))
-            alone[level.count].append(median(each[0] for each in spent) / 1000)
+            first[level.count].append(median(each[0] for each in spent) / 1000)
             whole[level.count].append(median(each[1] for each in spent) / 1000)
     setting = f"{open_trades} open, {'fresh' if fresh else 'known'}"
-    records = []
+    records, own = [], (steps.entry_ns / 1000, "Freqtrade's own entry")
     for level in desk.levels:
         name = f"{setting}, {level.count:,} closed"
-        records.append(record(BENCHMARK, f"leverage() alone, {name}", alone[level.count], "us"))
-        records.append(record(BENCHMARK, f"entry, {name}", whole[level.count], "us", goal=GOAL_US))
+        records.append(record(BENCHMARK, f"leverage() alone, {name}", first[level.count], "us", against=own))
+        spent = whole[level.count]
+        records.append(record(BENCHMARK, f"entry, {name}", spent, "us", goal=GOAL_US, against=own))
     fewest, most = desk.levels[0].count, desk.levels[-1].count
     flat = ratios(whole[most], whole[fewest])
     name = f"entry, {setting}, {most:,} over {fewest:,} closed"

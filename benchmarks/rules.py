@@ -1,6 +1,7 @@
 """Nanoseconds per call of every rule that a plan asks, of the whole plan, and of preparing a pair's candles.
 
-The arguments are those of an ordinary entry that is granted, with five positions open.
+The arguments are those of an ordinary entry that is granted, with five positions open. A rule has no counterpart in Freqtrade, so
+it is given as a share of the time that Freqtrade alone takes to enter a trade in a backtest.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from benchmarks.freqtrade_alone import Alone, alone
 from benchmarks.measure import Record, nanoseconds_per_call, record
 from benchmarks.stage import START
 from plimsoll.host.candles import hourly
@@ -45,16 +47,20 @@ POSITIONS = [
 ]
 
 
-def run(repeats: int = 31, rows: int = 12_000, at_least_ns: int = 500_000) -> list[Record]:
+def run(
+    repeats: int = 31, rows: int = 12_000, at_least_ns: int = 500_000, steps: Alone | None = None
+) -> list[Record]:
     """Measure everything and return the records."""
-    records = []
+    records, steps = [], steps or alone()
+    entry = (steps.entry_ns, "Freqtrade's own entry")
     for name, function in cases().items():
         spent = nanoseconds_per_call(function, repeats=repeats, at_least_ns=at_least_ns)
-        records.append(record(BENCHMARK, name, spent, "ns"))
+        records.append(record(BENCHMARK, name, spent, "ns", against=entry))
     frame, settings = candles(rows), load()
     spent = nanoseconds_per_call(lambda: hourly(frame, settings), repeats=repeats, at_least_ns=at_least_ns)
     name = f"hourly() of {rows:,} candles"
-    return [*records, record(BENCHMARK, name, [each / 1e6 for each in spent], "ms")]
+    walked = (steps.candle_ns * rows / 1e6, "Freqtrade's own walk over them")
+    return [*records, record(BENCHMARK, name, [each / 1e6 for each in spent], "ms", against=walked)]
 
 
 def cases() -> dict[str, Callable[[], Any]]:

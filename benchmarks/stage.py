@@ -14,7 +14,7 @@ from typing import Any
 
 from plimsoll.market.candle_files import write_market
 from plimsoll.market.exchange import LoopbackExchange, exchange_config
-from plimsoll.market.simulate import DEFAULT_PAIRS, simulate_market
+from plimsoll.market.simulate import DEFAULT_PAIRS, PairModel, simulate_market
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 WARM_UP_HOURS = (
@@ -64,9 +64,10 @@ class Stage:
 @contextmanager
 def stage(days: int, *, pairs: int = 5) -> Iterator[Stage]:
     """Set the stage: ``days`` of 1h candles of ``pairs`` pairs after the warm-up, always the same."""
-    models = DEFAULT_PAIRS[:pairs]
+    models = pair_models(pairs)
+    names = [each.pair for each in models]
     warm_up = -(-WARM_UP_HOURS // 24)
-    with TemporaryDirectory(prefix="plimsoll-bench-") as directory, LoopbackExchange() as exchange:
+    with TemporaryDirectory(prefix="plimsoll-bench-") as directory, LoopbackExchange(names) as exchange:
         user_data = Path(directory)
         (user_data / "strategies").mkdir()
         (user_data / "strategies" / "BenchmarkStrategies.py").write_text(
@@ -75,9 +76,41 @@ def stage(days: int, *, pairs: int = 5) -> Iterator[Stage]:
         market = simulate_market(11, days + warm_up, START - timedelta(days=warm_up), models)
         write_market(market, user_data / "data" / "binance")
         config = user_data / "config.json"
-        config.write_text(json.dumps(_config(exchange.url, [model.pair for model in models])), "utf-8")
+        config.write_text(json.dumps(_config(exchange.url, names)), "utf-8")
         end = START + timedelta(days=days)
         yield Stage(user_data, config, f"{START:%Y%m%d}-{end:%Y%m%d}", days)
+
+
+def pair_models(count: int) -> list[PairModel]:
+    """Return models of ``count`` pairs: those of the simulated market first, then as many others alike as are asked for."""
+    known = list(DEFAULT_PAIRS[:count])
+    named = {each.pair for each in known}
+    return (
+        known
+        + [model(pair) for pair in usual_pairs(count + len(known)) if pair not in named][: count - len(known)]
+    )
+
+
+def usual_pairs(count: int) -> list[str]:
+    """Return pairs whose maintenance tiers Freqtrade brings along."""
+    import freqtrade
+
+    tiers = json.loads((Path(freqtrade.__file__).parent / "exchange/binance_leverage_tiers.json").read_text())
+    usual = [pair for pair in tiers if pair.endswith("/USDT:USDT") and pair.split("/")[0].isascii()]
+    return [pair for pair in usual if pair.split("/")[0].isalpha()][:count]
+
+
+def model(pair: str) -> PairModel:
+    """Return an ordinary coin's model."""
+    return PairModel(
+        pair=pair,
+        start_price=100.0,
+        price_decimals=2,
+        daily_volatility=0.022,
+        market_correlation=0.8,
+        crash_depth=0.3,
+        daily_quote_volume=1e9,
+    )
 
 
 def _config(url: str, pairs: Sequence[str]) -> dict[str, Any]:

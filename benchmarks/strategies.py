@@ -163,3 +163,24 @@ class Plan10000(Plan100):
 
 class Plan100000(Plan100):
     pass
+
+
+class Live(Few):
+    """For a trading bot: enters wherever it may, every other pair short, and never leaves."""
+
+    timeframe = "5m"
+    stoploss = -0.3
+    startup_candle_count = 48
+
+    def populate_entry_trend(self, dataframe, metadata):
+        short = self.dp.current_whitelist().index(metadata["pair"]) % 2
+        dataframe["enter_short" if short else "enter_long"] = 1
+        return dataframe
+
+    def populate_exit_trend(self, dataframe, metadata):
+        return dataframe
+
+
+class LiveGuarded(Guarded, Live):
+    # Limits that leave room for 40 positions.
+    plimsoll = IDENTICAL
