@@ -6,7 +6,6 @@ import base64
 import json
 import os
 import secrets
-import signal
 import socket
 import sqlite3
 import subprocess
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from boundary_harness import CONFIG, HERE, PREAMBLE
+from interrupt import interrupt
 
 from plimsoll.market.candle_files import write_market
 from plimsoll.market.exchange import LoopbackExchange, exchange_config
@@ -207,14 +207,19 @@ def running_bot(
             path.write_text(json.dumps(layer))
             command += ["-c", str(path)]
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("FREQTRADE__")}
-        environment = {**inherited, "PYTHONPATH": str(HERE), "LOOPS": str(directory / "loops"), **env}
+        environment = {
+            **inherited,
+            "COLUMNS": "500",
+            "PYTHONPATH": str(HERE),
+            "LOOPS": str(directory / "loops"),
+            **env,
+        }
         with (directory / "bot.log").open("wb") as stream:
             process = subprocess.Popen(command, stdout=stream, stderr=stream, env=environment)
             try:
                 yield Bot(directory, process, prices, api)
                 if process.poll() is None:
-                    process.send_signal(signal.SIGINT)
-                    process.wait(timeout=30)
+                    interrupt(process)
             finally:
                 process.kill()
                 process.wait(timeout=10)

@@ -174,12 +174,24 @@ def _break(owner: Any, name: str) -> None:
 
 
 def _break_our_own() -> None:
-    from plimsoll import journal, plan
-    from plimsoll.host import account, boundary, inputs, internals, open_trades, planner, runlog
-    from plimsoll.rules import exposure, funding, leverage, liquidation, stops
+    from plimsoll import journal
+    from plimsoll.host import (
+        account,
+        boundary,
+        entries,
+        gates,
+        inputs,
+        internals,
+        open_trades,
+        planner,
+        runlog,
+    )
+    from plimsoll.plan import answers
+    from plimsoll.rules import exposure, funding, leverage, liquidation, sizing, stops
 
-    breakable(plan, "volatility_regime", "volatility_budget", "kelly_limit", "heat_limit", "risk_size")
-    breakable(plan, "loss_at_stop_ratio", "planned_risk", "reward_to_risk")
+    breakable(answers, "volatility_regime", "volatility_budget", "kelly_limit", "heat_limit", "risk_size")
+    breakable(answers, "reward_to_risk")
+    breakable(sizing, "loss_at_stop_ratio", "planned_risk")
     breakable(leverage, "leverage_cap", "leverage_from_stop", "leverage_from_liquidation")
     breakable(
         exposure,
@@ -193,19 +205,20 @@ def _break_our_own() -> None:
     breakable(funding, "funding_gate")
     breakable(stops, "atr_stop", "stop_price", "tighten_inside", "stop_ratio_for_freqtrade")
     breakable(liquidation, "tier_of")
-    breakable(planner, "make_plan")
+    breakable(entries, "make_plan")
     breakable(
-        planner.Planner,
+        entries.Entries,
         "plan",
         "waiting",
         "size",
         "confirm",
-        "gates",
         "account",
-        "loop",
         "waits_for_size",
         "fail",
+        "positions",
     )
+    breakable(gates.Gates, "answers")
+    breakable(planner.Planner, "loop")
     breakable(open_trades, "liquidation_price", "stop_ratio_within_risk")
     breakable(
         open_trades.OpenTrades, "filled", "plan_of", "stop_price", "liquidation", "freqtrade_stop", "review"

@@ -99,12 +99,12 @@ MATRIX: dict[str, list[Cell]] = {
 }
 
 ANSWERS = [
-    "plan.volatility_regime",
-    "plan.volatility_budget",
-    "plan.kelly_limit",
-    "plan.heat_limit",
-    "plan.risk_size",
-    "plan.reward_to_risk",
+    "plan.answers.volatility_regime",
+    "plan.answers.volatility_budget",
+    "plan.answers.kelly_limit",
+    "plan.answers.heat_limit",
+    "plan.answers.risk_size",
+    "plan.answers.reward_to_risk",
     "rules.leverage.leverage_cap",
     "rules.leverage.leverage_from_stop",
     "rules.leverage.leverage_from_liquidation",
@@ -116,17 +116,18 @@ ANSWERS = [
     "rules.exposure.side_cap",
     "rules.funding.funding_gate",
     "rules.stops.atr_stop",
-    "host.planner.make_plan",
-    "Planner.plan",
-    "Planner.size",
-    "Planner.gates",
-    "Planner.account",
+    "host.entries.make_plan",
+    "Entries.plan",
+    "Entries.size",
+    "Gates.answers",
+    "Entries.account",
+    "Entries.positions",
     "Inputs.market",
 ]
 ENTRY_STEPS = [
-    "Planner.confirm",
-    "Planner.waiting",
-    "Planner.waits_for_size",
+    "Entries.confirm",
+    "Entries.waiting",
+    "Entries.waits_for_size",
     "Inputs.reading",
     "Inputs.last_rate",
     "Inputs.tiers",
@@ -136,8 +137,8 @@ ENTRY_STEPS = [
     "Book.positions",
     "Book.equity",
     "RunLog.kelly",
-    "plan.loss_at_stop_ratio",
-    "plan.planned_risk",
+    "rules.sizing.loss_at_stop_ratio",
+    "rules.sizing.planned_risk",
     "rules.liquidation.tier_of",
 ]
 STOP_STEPS = [
@@ -155,7 +156,7 @@ STOP_STEPS = [
 ]
 SERVICES = [
     "Planner.loop",
-    "Planner.fail",
+    "Entries.fail",
     "RunLog.collect",
     "RunLog.record",
     "Journal.plan",
@@ -191,8 +192,8 @@ OWN_MATRIX: dict[str, list[Cell]] = {
         # A fault while a fault is dealt with.
         *own(
             [
-                f"{step}+Planner.fail"
-                for step in ("host.planner.make_plan", "Planner.size", "Planner.confirm")
+                f"{step}+Entries.fail"
+                for step in ("host.entries.make_plan", "Entries.size", "Entries.confirm")
             ],
             REFUSED,
         )[:: len(OWN_FAULTS)],
@@ -369,10 +370,10 @@ STALE = [
     ("populate_exit_trend", "raises"),
 ]
 OWN_FORBIDDEN = [
-    *[("host.planner.make_plan", fault) for fault in ("raises", "none", "text")],
-    ("Planner.plan", "raises"),
-    ("Planner.size", "raises"),
-    ("Planner.confirm", "raises"),
+    *[("host.entries.make_plan", fault) for fault in ("raises", "none", "text")],
+    ("Entries.plan", "raises"),
+    ("Entries.size", "raises"),
+    ("Entries.confirm", "raises"),
     ("Inputs.market", "raises"),
     ("Inputs.tiers", "nan"),
 ]

@@ -222,7 +222,7 @@ def with_strategies(user_data: Path, pairs: Sequence[str], timeframe: str, timer
     return run(user_data, list(SETTINGS), pairs, timeframe, timerange)
 
 
-@pytest.fixture(scope="module", params=["simulated", "real"])
+@pytest.fixture(scope="module", params=["simulated", pytest.param("real", marks=pytest.mark.slow)])
 def world(request: pytest.FixtureRequest) -> dict[str, Ran]:
     return request.getfixturevalue(request.param)
 

@@ -18,6 +18,7 @@ from plimsoll.cli import main
 from plimsoll.figures import figures
 from plimsoll.journal import read
 from plimsoll.market.runner import Backtest, load_backtest
+from plimsoll.prepared_market import given
 
 pytestmark = pytest.mark.freqtrade
 
@@ -76,7 +77,7 @@ def guarded(shown: Shown) -> Backtest:
 def drop_ins(shown: Shown, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Backtest every drop-in strategy on the demo's market; return their user directories."""
     directory = tmp_path_factory.mktemp("drop-ins")
-    prepared = demo.given(shown.directory / "data", None)
+    prepared = given(shown.directory / "data", None)
     prepared = replace(prepared, pairs=prepared.pairs[:3])
     runs = demo.backtest_both(prepared, {directory / name: (name, STRATEGIES) for name in DROP_INS})
     for run in runs:
@@ -163,7 +164,10 @@ def test_demo_when_it_ran_then_says_where_everything_is(
 def test_demo_when_given_another_strategy_and_candles_then_guards_it(
     shown: Shown, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "own.py").write_text(OWN.format(leverage="4.0"))
+    # No import could name it, and its parameters are only of use to the guarded class under that one's name.
+    (tmp_path / "my-own.py").write_text(OWN.format(leverage="4.0"))
+    stored = {"strategy_name": "Own", "params": {"stoploss": {"stoploss": -0.17}}}
+    (tmp_path / "my-own.json").write_text(json.dumps(stored))
     (tmp_path / "EmaCross.py").write_text((STRATEGIES / "EmaCross.py").read_text())
     arguments = ["--strategy", "Own", "--strategy-path", str(tmp_path), "--keep", str(tmp_path / "kept")]
     data = ["--data", str(shown.directory / "data" / "binance"), "--timerange", "20230202-20230207"]
@@ -174,6 +178,7 @@ def test_demo_when_given_another_strategy_and_candles_then_guards_it(
     assert (raw["trades"]["leverage"] == 4.0).all()
     assert guarded["trades"]["leverage"].max() <= 4.0
     assert len(guarded["trades"]) > 0
+    assert raw["stats"]["stoploss"] == guarded["stats"]["stoploss"] == -0.17
 
 
 # -- Drop-in strategies ------------------------------------------------------------------------------------

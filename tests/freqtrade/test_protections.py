@@ -20,6 +20,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from interrupt import interrupt
 
 from plimsoll.market.candle_files import write_market
 from plimsoll.market.exchange import LoopbackExchange, exchange_config
@@ -412,6 +413,7 @@ def test_backtesting_when_a_parameter_is_invalid_then_one_error_names_all(exchan
 # -- Hyperopt, trade, webserver -----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_hyperopt_when_two_workers_then_protections_load_and_act(exchange, user_data):
     finished = run(
         *(exchange, user_data, "hyperopt", "--strategy", "Daily", "--enable-protections", "--spaces", "buy"),
@@ -459,8 +461,7 @@ def test_trade_when_dry_run_then_protections_load_and_lock_after_the_first_close
                 assert bot.poll() is None, log.read_text()
                 assert time.monotonic() < deadline, log.read_text()
                 time.sleep(0.2)
-            bot.send_signal(signal.SIGINT)
-            assert bot.wait(timeout=20) == 130, log.read_text()
+            assert interrupt(bot) == 130, log.read_text()
         finally:
             bot.kill()
     said = log.read_text()

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from interrupt import interrupt
 
 from plimsoll.market.exchange import LoopbackExchange, exchange_config
 from plimsoll.market.history import FileHistory
@@ -254,6 +254,7 @@ def test_run_when_it_takes_too_long_then_is_ended(user_data):
         run_freqtrade(["list-strategies"], user_data=user_data, timeout=0.3)
 
 
+@pytest.mark.slow  # test_guarded_commands.py runs the same command, guarded
 def test_hyperopt_when_two_workers_then_reports_every_epoch(exchange, user_data):
     finished = run(
         exchange,
@@ -335,8 +336,7 @@ def test_trade_when_dry_run_then_opens_and_closes_trades_and_reaches_nothing_els
                     assert process.poll() is None, log.read_text()
                     assert time.monotonic() < deadline, log.read_text()
                     time.sleep(0.2)
-                process.send_signal(signal.SIGINT)
-                assert process.wait(timeout=20) == 130, log.read_text()
+                assert interrupt(process) == 130, log.read_text()
             finally:
                 process.kill()
         assert exchange.unknown_requests == []

@@ -8,7 +8,7 @@ import math
 import pytest
 
 from plimsoll.rules import breaker, decay, drawdown, liquidated, loss_limit, streak
-from plimsoll.rules.breaker import EquitySample, ReadingConfig, Readings, Verdict, confirm, minimum_factor
+from plimsoll.rules.breaker import EquitySample, ReadingConfig, Readings, Verdict, confirm
 
 TWO = ReadingConfig()
 
@@ -135,12 +135,6 @@ def test_reading_config_when_out_of_range_then_the_error_names_the_parameter(arg
 
 def verdict(factor):
     return Verdict("rule", False, factor, None, None, "", False)
-
-
-def test_minimum_factor_when_rules_react_to_the_same_losses_then_the_smallest_wins_not_the_product():
-    assert minimum_factor([verdict(0.5), verdict(0.25), verdict(1.0)]) == 0.25
-    assert minimum_factor([verdict(0.5), verdict(0.5)]) == 0.5
-    assert minimum_factor([]) == 1.0
 
 
 @pytest.mark.parametrize(

@@ -14,10 +14,16 @@ import pytest
 from freqtrade.data.btanalysis import load_backtest_data
 from freqtrade.optimize.optimize_reports.bt_storage import store_backtest_results
 
-from plimsoll import calibrate as command
 from plimsoll import cli
-from plimsoll.calibrate import CalibrationError, calibrate, daily_returns, from_backtest, from_database
-from plimsoll.host.breakers import decay_config
+from plimsoll.calibrate import (
+    CalibrationError,
+    calibrate,
+    daily_returns,
+    from_backtest,
+    from_database,
+    measure,
+)
+from plimsoll.host.machines import decay_config
 from plimsoll.rules import decay
 from plimsoll.rules.bootstrap import bootstrap_drawdown
 from plimsoll.settings import load
@@ -169,7 +175,7 @@ def test_baseline_when_measured_then_is_on_notional(good):
 
 
 def test_baseline_when_written_then_the_decay_breaker_reads_it(good, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(command, "PATHS", 500)
+    monkeypatch.setattr(measure, "PATHS", 500)
     path = tmp_path / "new" / "baseline.json"
     assert run([str(good), "--output", str(path)]) == 0
 
@@ -184,7 +190,7 @@ def test_baseline_when_written_then_the_decay_breaker_reads_it(good, tmp_path, m
 
 
 def test_json_when_asked_for_then_prints_what_is_written(good, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(command, "PATHS", 500)
+    monkeypatch.setattr(measure, "PATHS", 500)
     path = tmp_path / "baseline.json"
     assert run([str(good), "--output", str(path), "--json"]) == 0
 
@@ -233,7 +239,7 @@ def test_baseline_when_there_is_none_to_measure_then_none_is_written(tmp_path, t
 
     assert found.baseline is None
     assert any(said in note for note in found.notes)
-    assert "decay" not in command.document(found)
+    assert "decay" not in measure.document(found)
     assert found.statement.startswith(decay.NO_BASELINE)
 
 

@@ -10,8 +10,9 @@ import pytest
 from plimsoll import __version__, demo
 from plimsoll.cli import main
 from plimsoll.market.runner import CompletedRun
+from plimsoll.prepared_market import Prepared
 
-PREPARED = demo.Prepared(datadir=Path("nowhere"), pairs=("BTC/USDT:USDT",), timerange="20230202-20230212")
+PREPARED = Prepared(datadir=Path("nowhere"), pairs=("BTC/USDT:USDT",), timerange="20230202-20230212")
 
 
 @pytest.fixture(autouse=True)
@@ -72,11 +73,13 @@ def test_demo_when_the_strategy_is_unknown_then_says_where_it_looked(
     assert "there is no strategy Nope in" in capsys.readouterr().err
 
 
+@pytest.mark.freqtrade
 def test_demo_when_the_strategy_is_guarded_already_then_refuses(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["demo", "--strategy", "Breakout1h"]) == 1
     assert "Breakout1h is guarded already" in capsys.readouterr().err
 
 
+@pytest.mark.freqtrade
 def test_demo_when_the_data_directory_holds_no_futures_then_says_what_it_needs(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -84,6 +87,7 @@ def test_demo_when_the_data_directory_holds_no_futures_then_says_what_it_needs(
     assert "there is no directory `futures`" in capsys.readouterr().err
 
 
+@pytest.mark.freqtrade
 def test_demo_when_the_data_directory_is_empty_then_says_how_to_fill_it(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -92,6 +96,7 @@ def test_demo_when_the_data_directory_is_empty_then_says_how_to_fill_it(
     assert "freqtrade download-data" in capsys.readouterr().err
 
 
+@pytest.mark.freqtrade
 @pytest.mark.parametrize("failing", ["raw", "guarded"])
 def test_demo_when_one_backtest_fails_then_shows_its_last_lines_and_ends_with_1(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, failing: str
@@ -116,8 +121,9 @@ def test_demo_when_one_backtest_fails_then_shows_its_last_lines_and_ends_with_1(
     assert "Final balance" not in said.out
 
 
+@pytest.mark.freqtrade
 def test_demo_when_interrupted_then_ends_with_130(monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(*_: Any) -> demo.Prepared:
+    def interrupted(*_: Any) -> Prepared:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(demo, "simulated", interrupted)

@@ -18,7 +18,7 @@ import pandas as pd
 import pytest
 
 from plimsoll.market.exchange import LoopbackExchange, exchange_config
-from plimsoll.market.history import Candle, FileHistory, NoHistory
+from plimsoll.market.history import Candle, FileHistory, NoHistory, Window
 from plimsoll.market.instruments import DEFAULT_PAIRS, Instrument, instrument
 
 MINUTE = 60_000
@@ -261,14 +261,14 @@ def test_source_when_it_breaks_then_the_request_fails_and_is_collected(caplog):
 
 
 def test_candle_when_in_progress_then_holds_only_what_has_happened(datadir):
-    shown = FileHistory(datadir).candles(PAIR, "1h", now_ms=NOW)[-1]
+    shown = FileHistory(datadir).candles(PAIR, "1h", Window(NOW))[-1]
 
     # Three whole candles of 5 minutes, numbers 360 to 362 (open 43 600 to 43 620), and the open of the fourth.
     assert shown == Candle(START + 30 * HOUR, 40_300.0, 43_630.0, 40_300.0, 43_630.0, 36.0)
 
 
 def test_candle_when_in_progress_without_shorter_ones_then_is_flat_at_its_open(datadir):
-    shown = FileHistory(datadir).candles("ETH/USDT", "1h", now_ms=NOW)[-1]
+    shown = FileHistory(datadir).candles("ETH/USDT", "1h", Window(NOW))[-1]
 
     assert shown == Candle(START + 30 * HOUR, *[2_300.0] * 4, 0.0)
 
@@ -277,12 +277,12 @@ def test_candle_when_its_last_millisecond_has_passed_then_is_whole(datadir):
     history = FileHistory(datadir)
     opened = START + 30 * HOUR
 
-    assert history.candles("ETH/USDT", "1h", now_ms=opened + HOUR, end_ms=opened)[-1].close == 2_305.0
-    assert history.candles("ETH/USDT", "1h", now_ms=opened + HOUR - 1)[-1].close == 2_300.0
+    assert history.candles("ETH/USDT", "1h", Window(opened + HOUR, end_ms=opened))[-1].close == 2_305.0
+    assert history.candles("ETH/USDT", "1h", Window(opened + HOUR - 1))[-1].close == 2_300.0
 
 
 def test_interval_when_it_has_no_file_then_is_combined_from_shorter_candles(datadir):
-    rows = FileHistory(datadir).candles(PAIR, "15m", now_ms=NOW, start_ms=START, limit=2)
+    rows = FileHistory(datadir).candles(PAIR, "15m", Window(NOW, start_ms=START, limit=2))
 
     assert rows[0] == Candle(START, 40_000.0, 40_027.0, 39_997.0, 40_025.0, 36.0)
     assert rows[1].open_ms == START + 15 * MINUTE
@@ -311,10 +311,10 @@ def test_history_when_the_future_is_different_then_answers_are_the_same(tmp_path
         source = FileHistory(directory)
         far = START + 1_000 * HOUR
         return [
-            source.candles(PAIR, interval, now_ms=now),
-            source.candles(PAIR, interval, now_ms=now, start_ms=START, end_ms=far, limit=1500),
-            source.candles(PAIR, interval, now_ms=now, start_ms=START, limit=1500, kind="mark"),
-            source.funding(PAIR, now_ms=now, start_ms=START, end_ms=far),
+            source.candles(PAIR, interval, Window(now)),
+            source.candles(PAIR, interval, Window(now, start_ms=START, end_ms=far, limit=1500)),
+            source.candles(PAIR, interval, Window(now, start_ms=START, limit=1500), kind="mark"),
+            source.funding(PAIR, Window(now, start_ms=START, end_ms=far)),
             source.last_price(PAIR, now_ms=now),
             source.mark_price(PAIR, now_ms=now),
         ]

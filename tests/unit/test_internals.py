@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import ast
+import json
+import re
+from collections.abc import Iterator
 from inspect import getfullargspec, getsource
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import freqtrade
 import pytest
 from freqtrade.data.dataprovider import DataProvider
 from freqtrade.enums import RunMode
@@ -128,3 +134,181 @@ def test_stop_call_when_after_a_fill_then_it_depends_on_use_custom_stoploss() ->
     source = getsource(IStrategy.ft_stoploss_adjust)
     assert "if self.use_custom_stoploss and dir_correct" in source
     assert "allow_refresh=after_fill" in source
+
+
+def test_parameters_from_file_when_a_strategy_is_loaded_then_they_are_those_of_the_space(
+    tmp_path: Path,
+) -> None:
+    class Searched(IStrategy):
+        timeframe = "1h"
+
+        def populate_indicators(self, dataframe: Any, metadata: Any) -> Any:
+            return dataframe
+
+    beside = tmp_path / "searched.json"
+    beside.write_text(json.dumps({"strategy_name": "Searched", "params": {"risk": {"x": 1}, "buy": {}}}))
+    Searched.__file__ = str(tmp_path / "searched.py")  # type: ignore[attr-defined]
+    strategy = Searched({"runmode": RunMode.BACKTEST})
+    assert internals.parameters_from_file(strategy, "risk") == {"x": 1}
+    assert internals.parameters_from_file(strategy, "sell") == {}
+
+
+@pytest.mark.parametrize(
+    ("runmode", "expected"),
+    [(RunMode.WEBSERVER, True), (RunMode.PLOT, True), (RunMode.BACKTEST, False), (RunMode.DRY_RUN, False)],
+)
+def test_is_for_charts_when_asked_then_the_runmode_tells(runmode: RunMode, expected: bool) -> None:
+    assert internals.is_for_charts({"runmode": runmode}) is expected
+
+
+def test_history_of_the_webserver_when_analysed_then_it_goes_through_analyze_ticker_and_backtests_do_not() -> (
+    None
+):
+    from freqtrade.rpc.rpc import RPC
+
+    assert "strategy.analyze_ticker(" in getsource(RPC._rpc_analysed_history_full)
+    assert "self.analyze_ticker" in getsource(IStrategy._analyze_ticker_internal)
+    assert "analyze_ticker" not in getsource(Backtesting)
+
+
+def test_leverage_tiers_file_when_freqtrade_brings_it_then_it_has_the_keys_that_figures_and_exchange_read() -> (
+    None
+):
+    path = Path(freqtrade.__file__).parent / "exchange" / "binance_leverage_tiers.json"
+    tier = json.loads(path.read_text(encoding="utf-8"))["BTC/USDT:USDT"][0]
+    assert set(tier) >= {"minNotional", "maxNotional", "maintenanceMarginRate", "maxLeverage", "info"}
+    assert float(tier["info"]["cum"]) == 0.0
+
+
+# -- No other place ----------------------------------------------------------------------------------------------------
+
+REPOSITORY = Path(__file__).parents[2]
+ALLOWED = "plimsoll/host/internals.py"
+# What is handed to us or derived from: whose private names these are.
+HANDED = (
+    *(
+        "exchange.exchange",
+        "exchange.binance",
+        "data.dataprovider",
+        "wallets",
+        "freqtradebot",
+        "rpc.rpc",
+        "worker",
+    ),
+    *(
+        "persistence.trade_model",
+        "persistence.pairlock",
+        "persistence.pairlock_middleware",
+        "persistence.models",
+    ),
+    *("optimize.backtesting", "optimize.hyperopt.hyperopt", "optimize.hyperopt.hyperopt_optimizer"),
+)
+DERIVED = {
+    "IStrategy": ("strategy.interface", "strategy.hyper"),
+    "IProtection": ("plugins.protections.iprotection", "mixins.logging_mixin"),
+    "IHyperOptLoss": ("optimize.hyperopt_loss.hyperopt_loss_interface",),
+}
+DERIVED |= dict.fromkeys(
+    ("Guarded", "_Guard", "GuardBase", "TradeCallbacks", "ChartCallbacks"), DERIVED["IStrategy"]
+)
+KNOWN = {
+    "_exchange",
+    "_leverage_tiers",
+    "_exit_rate_cache",
+    "_ft_params_from_file",
+    "_config",
+    "_lookback_period",
+}
+
+
+def private_names(modules: tuple[str, ...]) -> set[str]:
+    """Return every single-underscore name that modules of Freqtrade define or set on themselves."""
+    found = set()
+    for name in modules:
+        path = Path(freqtrade.__file__).parent / f"{name.replace('.', '/')}.py"
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if (
+                isinstance(node, ast.Attribute)
+                and isinstance(node.value, ast.Name)
+                and node.value.id == "self"
+            ):
+                found.add(node.attr)
+            elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                found.add(node.name)
+            elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+                found.add(node.id)
+    return {name for name in found if re.match("_[a-z]", name)}
+
+
+@pytest.fixture(scope="module")
+def theirs() -> dict[str, set[str]]:
+    """The private names of what we derive from, by its name, and under ``handed`` those of what we are handed."""
+    found = {base: private_names(modules) for base, modules in DERIVED.items()}
+    return found | {"handed": private_names(HANDED) | found["IStrategy"] | found["IProtection"]}
+
+
+def reaches(source: str, theirs: dict[str, set[str]]) -> Iterator[str]:
+    """Yield each reach of a module into Freqtrade's private parts, in words."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "freqtrade":
+            names = [*(node.module or "").split("."), *(alias.name for alias in node.names)]
+            yield from (f"{node.lineno}: import of {name}" for name in names if re.match("_[^_]", name))
+        elif isinstance(node, ast.Attribute):
+            own = isinstance(node.value, ast.Name) and node.value.id in ("self", "cls")
+            if (node.attr in theirs["handed"] and not own) or re.match(r"_[A-Z]\w*__", node.attr):
+                yield f"{node.lineno}: {ast.unparse(node)}"
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) in ("getattr", "setattr", "hasattr"):
+            name = node.args[1] if len(node.args) > 1 else None
+            if isinstance(name, ast.Constant) and str(name.value) in theirs["handed"]:
+                yield f"{node.lineno}: {ast.unparse(node)}"
+        elif isinstance(node, ast.ClassDef):
+            bases = {ast.unparse(base).rpartition(".")[2] for base in node.bases}
+            names = set().union(*(theirs[base] for base in bases & set(theirs)))
+            for part in ast.walk(node):
+                if isinstance(part, ast.Attribute) and ast.unparse(part.value) in ("self", "cls", "super()"):
+                    if part.attr in names:
+                        yield f"{part.lineno}: {ast.unparse(part)}, private to a base of {node.name}"
+                elif isinstance(part, ast.FunctionDef) and part.name in names:
+                    yield f"{part.lineno}: {node.name} overrides {part.name}"
+
+
+def test_reaches_when_freqtrades_private_names_are_touched_then_each_way_is_noticed(
+    theirs: dict[str, set[str]],
+) -> None:
+    assert theirs["handed"] >= KNOWN
+    noticed = (
+        "from freqtrade.persistence.models import _request_id_ctx_var",
+        "from freqtrade._anything import name",
+        "self._strategy.dp._exchange.markets",
+        "exchange._leverage_tiers",
+        "getattr(provider, '_exchange', None)",
+        "strategy._IStrategy__last_candle_seen_per_pair",
+        "class Mine(IProtection):\n    def f(self): return self._config",
+        "class Mine(IStrategy):\n    def f(self): return self._ft_params_from_file",
+        "class Mine(Guarded):\n    def _analyze_ticker_internal(self): pass",
+    )
+    for source in noticed:
+        assert list(reaches(source, theirs)), source
+    quiet = (
+        "from freqtrade.persistence import Trade",
+        "class Mine(IStrategy):\n    def f(self): return self._planner",
+        "class Mine:\n    def f(self): return self._config",
+        "strategy._planner.settings",
+        "from plimsoll.host.guarded import _Guard",
+    )
+    for source in quiet:
+        assert list(reaches(source, theirs)) == [], source
+
+
+def test_source_when_it_reaches_into_freqtrade_then_only_in_the_one_module(
+    theirs: dict[str, set[str]],
+) -> None:
+    found = {
+        f"{path.relative_to(REPOSITORY).as_posix()}:{reach}"
+        for directory in ("plimsoll", "strategies", "protections", "hyperopts")
+        for path in sorted((REPOSITORY / directory).rglob("*.py"))
+        for reach in reaches(path.read_text(encoding="utf-8"), theirs)
+    }
+    assert {each for each in found if not each.startswith(f"{ALLOWED}:")} == set()
+    assert len([each for each in found if each.startswith(f"{ALLOWED}:")]) >= 4

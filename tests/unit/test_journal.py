@@ -72,6 +72,17 @@ def test_journal_when_the_last_line_is_torn_then_the_rest_is_read(tmp_path: Path
     assert read(path) == [{"kind": "a"}]
 
 
+def test_journal_when_the_last_line_is_torn_then_what_is_appended_is_not_lost_with_it(tmp_path: Path) -> None:
+    path = tmp_path / "torn.jsonl"
+    path.write_text('{"kind":"a"}\n{"kind":"b","va')
+    again = Journal(path, truncate=False)
+    for kind in ("c", "d"):
+        again.record(kind, {})
+        again.flush()
+    assert [record["kind"] for record in read(path)] == ["a", "c", "d"]
+    assert path.read_text().count("\n") == 4
+
+
 def test_journal_when_its_file_cannot_be_written_then_nothing_is_raised_and_the_fault_is_kept(
     tmp_path: Path,
 ) -> None:

@@ -6,12 +6,13 @@ import math
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from plimsoll.plan import Account, Market, Plan, Signal, make_plan
+from plimsoll.plan import Account, Held, Market, Plan, Signal, make_plan
 from plimsoll.rules.answer import Answer, Kind, gate, limit, unknown
 from plimsoll.rules.exposure import OpenPosition
 from plimsoll.rules.kelly import KellyEstimate
@@ -258,3 +259,91 @@ def test_plan_when_the_unit_of_price_changes_then_the_plan_does_not(scale: float
     assert scaled.leverage == base.leverage
     assert scaled.notional == pytest.approx(base.notional)
     assert scaled.stop_price_ratio == pytest.approx(base.stop_price_ratio)
+
+
+@pytest.mark.parametrize("side", ["long", "short"])
+def test_plan_when_margin_health_would_reduce_the_entry_at_once_then_leverage_is_lowered(side: Any) -> None:
+    free = {"leverage": {"cap": 5.0, "min_liquidation_distance": 0.0, "daily_ranges_to_liquidation": 0.0}}
+    calm = replace(MARKET, atr=0.05, sigma_day=0.005)
+    signal = replace(SIGNAL, side=side)
+
+    def leverage(**health: float) -> float:
+        made = make_plan(signal, calm, ACCOUNT, load(free | {"margin_health": health}), ())
+        assert made.granted
+        return made.leverage
+
+    assert leverage(reduce_distance=0.10, rearm=1.25) == 5
+    lowered = leverage(reduce_distance=0.20, rearm=1.25)
+    assert lowered == 3  # at 4x liquidation is 24 % away, within 25 %
+    off = load(free | {"margin_health": {"reduce_distance": 0.20}, "off": ("margin_health",)})
+    assert make_plan(signal, calm, ACCOUNT, off, ()).leverage == 5
+
+
+def held(*positions: tuple[float, int, float]) -> Held:
+    """Hold positions of a daily volatility, a side and a correlation with the pair asked about; 0.7 with each other."""
+    count = len(positions)
+    among = np.full((count, count), 0.7)
+    np.fill_diagonal(among, 1.0)
+    return Held(
+        [vol for vol, _, _ in positions],
+        [side for _, side, _ in positions],
+        [rho for *_, rho in positions],
+        among,
+    )
+
+
+def test_plan_when_correlated_positions_use_the_budget_then_the_size_shrinks_and_a_hedge_does_not() -> None:
+    alone = plan(account=replace(ACCOUNT, held=Held()))
+    assert alone.granted
+    assert alone.notional == plan().notional
+    same = plan(account=replace(ACCOUNT, held=held((0.017, 1, 0.9))))
+    hedge = plan(account=replace(ACCOUNT, held=held((0.017, -1, 0.9))))
+    assert 0.0 < same.notional < alone.notional
+    assert same.bound_size == "correlation"
+    assert same.risk == pytest.approx(alone.risk * same.notional / alone.notional)
+    assert same.margin == pytest.approx(same.notional / same.leverage)
+    assert hedge.notional == alone.notional
+
+
+def test_plan_when_the_budget_is_used_up_then_skipped_and_off_means_off() -> None:
+    full = replace(ACCOUNT, held=held((0.0199, 1, 0.9)))
+    refused = plan(account=full)
+    assert refused.refusal is not None
+    assert refused.refusal.startswith("correlation: ")
+    assert plan(account=full, settings=load({"off": ("correlation",)})).granted
+
+
+def test_plan_when_a_held_volatility_is_unknown_then_refused() -> None:
+    made = plan(account=replace(ACCOUNT, held=held((math.nan, 1, 0.5))))
+    assert made.refusal is not None
+    assert made.refusal.startswith("correlation: ")
+
+
+def test_plan_when_the_published_rule_is_chosen_then_mean_correlation_scales() -> None:
+    settings = load({"correlation": {"method": "mean"}})
+    alone = plan(settings=settings, account=replace(ACCOUNT, held=Held()))
+    scaled = plan(settings=settings, account=replace(ACCOUNT, held=held((0.001, 1, 0.6), (0.001, 1, 0.2))))
+    assert scaled.notional == pytest.approx(alone.notional * (1 - 0.75 * 0.4))
+
+
+@pytest.mark.parametrize("stage", ["cold_start", "no_edge"])
+def test_plan_when_kelly_is_a_fixed_number_then_a_factor_shrinks_it_too(stage: Any) -> None:
+    account = replace(ACCOUNT, kelly=KellyEstimate(stage, None if stage == "cold_start" else 0.0, 5))
+    alone = plan(account=account)
+    assert alone.bound_size == "kelly"
+    halved = plan(account=account, extra=[limit("streak", Kind.FACTOR, 0.5, "3 losses", {})])
+    assert halved.notional == pytest.approx(alone.notional / 2)
+    assert halved.bound_size == "kelly and streak"
+
+
+@pytest.mark.parametrize("side", ["long", "short"])
+@pytest.mark.parametrize(("multiple", "granted"), [(1.5, True), (1.499, False), (3.0, True)])
+def test_plan_when_the_target_is_a_multiple_of_r_then_that_is_its_reward_after_fees(
+    side: Any, multiple: float, granted: bool
+) -> None:
+    made = plan(
+        replace(SIGNAL, side=side),
+        settings=load({"reward_risk": {"take_profit_r": multiple, "minimum": 1.5}}),
+    )
+    assert made.granted is granted
+    assert rules(made)["reward_to_risk"].numbers["reward_to_risk"] == pytest.approx(multiple, rel=1e-9)

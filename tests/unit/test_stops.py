@@ -21,6 +21,14 @@ from plimsoll.rules.stops import (
 GARBAGE = [math.nan, math.inf, -math.inf, "5", True, [], 10**400]
 SIDES = ["long", "short"]
 
+INSIDE = {
+    "side": "long",
+    "stop_price": 95.0,
+    "open_rate": 100.0,
+    "liquidation_price": 80.0,
+    "hard_ratio": 0.65,
+}
+
 
 @pytest.fixture
 def candles():
@@ -187,15 +195,7 @@ def test_inside_when_a_long_is_never_liquidated_then_fine():
 @pytest.mark.parametrize("name", ["stop_price", "open_rate", "liquidation_price", "hard_ratio", "side"])
 @pytest.mark.parametrize("value", [None, -1.0, *GARBAGE], ids=lambda value: str(value)[:8])
 def test_inside_when_an_input_is_garbage_then_unknown(name, value):
-    known = {
-        "side": "long",
-        "stop_price": 95.0,
-        "open_rate": 100.0,
-        "liquidation_price": 80.0,
-        "hard_ratio": 0.65,
-    }
-
-    assert stop_inside_liquidation(**{**known, name: value}).outcome is Outcome.UNKNOWN
+    assert stop_inside_liquidation(**{**INSIDE, name: value}).outcome is Outcome.UNKNOWN
 
 
 @pytest.mark.parametrize(
@@ -240,15 +240,7 @@ def test_tighten_when_the_result_is_checked_then_it_passes_its_own_gate(side, si
 @pytest.mark.parametrize("name", ["open_rate", "liquidation_price", "hard_ratio", "side"])
 @pytest.mark.parametrize("value", [None, -1.0, *GARBAGE], ids=lambda value: str(value)[:8])
 def test_tighten_when_the_bound_is_not_known_then_nan(name, value):
-    known = {
-        "side": "long",
-        "stop_price": 95.0,
-        "open_rate": 100.0,
-        "liquidation_price": 80.0,
-        "hard_ratio": 0.65,
-    }
-
-    assert math.isnan(tighten_inside(**{**known, name: value}))
+    assert math.isnan(tighten_inside(**{**INSIDE, name: value}))
 
 
 def test_tighter_when_both_are_known_then_the_nearer():

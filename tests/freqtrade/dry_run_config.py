@@ -1,0 +1,19 @@
+"""What every dry-run bot of the tests is configured with, beside its timeframe and stake."""
+
+from __future__ import annotations
+
+from typing import Any
+
+DRY_RUN: dict[str, Any] = {
+    "dry_run": True,
+    "dry_run_wallet": 10_000.0,
+    "stake_currency": "USDT",
+    "max_open_trades": 4,
+    "trading_mode": "futures",
+    "margin_mode": "isolated",
+    "fee": 0.0005,
+    "entry_pricing": {"price_side": "other", "use_order_book": True, "order_book_top": 1},
+    "exit_pricing": {"price_side": "other", "use_order_book": True, "order_book_top": 1},
+    "order_types": {"entry": "market", "exit": "market", "stoploss": "market", "stoploss_on_exchange": False},
+    "pairlists": [{"method": "StaticPairList"}],
+}
