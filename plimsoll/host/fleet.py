@@ -16,6 +16,7 @@ from typing import Any
 from freqtrade.persistence import LocalTrade
 from freqtrade.strategy import IStrategy
 
+from plimsoll.credentials import account_mark
 from plimsoll.host import internals
 from plimsoll.host.account import loss_at_stop
 from plimsoll.portfolio import Decision, Holding, Ledger, LedgerFault, Standing, address, limits_of
@@ -46,6 +47,9 @@ class Fleet:
         self._told: dict[str, Any] = {}
         self._reached: bool | None = None
         self._account_shared: str | None = None  # seen once, it holds until a start with other settings
+        # The wallet of a dry-run is its own, whatever the key.
+        dry = strategy.config.get("dry_run", True)
+        self._account = "" if dry else account_mark(strategy.config.get("exchange", {}))
         try:
             where = None if RULE in settings.off else address(settings.portfolio.ledger, os.environ)
             if where is not None:
@@ -80,7 +84,7 @@ class Fleet:
                 *(Holding(p.pair, p.side, p.margin, p.risk) for p in foreign),
             ]
             self.standing = self._ledger.heartbeat(
-                self._name, second, equity, flow, holdings, rate=self._conversion()
+                self._name, second, equity, flow, holdings, rate=self._conversion(), account=self._account
             )
             if not self._reached:
                 self._news.append(f"portfolio: the ledger {self._ledger.shown} is reached")
@@ -92,18 +96,32 @@ class Fleet:
     def see_account(self, pairs: set[str]) -> None:
         """Take note of pairs that this account holds and other bots have claimed: its whole balance is not this bot's."""
         if self._account_shared is None and pairs and "available_capital" not in self._strategy.config:
-            self._account_shared = (
-                f"another bot trades on this account ({', '.join(sorted(pairs))}), and each counts the whole of it as its capital:"
-                " state the `available_capital` of each in its configuration"
-            )
+            self._account_shared = _shared(f"another bot trades on this account ({', '.join(sorted(pairs))})")
             self._news.append(f"portfolio: no entries: {self._account_shared}")
+
+    @property
+    def shares_account(self) -> str | None:
+        """Say which bots of the ledger use this bot's key while it counts the whole account as its capital; None where none does.
+
+        One that is silent and has no positions has left.
+        """
+        standing = self.standing
+        if standing is None or not self._account or "available_capital" in self._strategy.config:
+            return None
+        others = [
+            bot.bot
+            for bot in standing.bots
+            if bot.bot != self._name and bot.account == self._account and (bot.claims or not bot.silent)
+        ]
+        return _shared(f"on this bot's account trades {', '.join(others)}") if others else None
 
     def answer(self) -> Answer | None:
         """Return what stands against any entry; None where nothing does."""
         if self._fault is not None:
             return unknown(RULE, Kind.GATE, self._fault)
-        if self._account_shared is not None:
-            return unknown(RULE, Kind.GATE, self._account_shared)
+        shared = self._account_shared or self.shares_account
+        if shared is not None:
+            return unknown(RULE, Kind.GATE, shared)
         standing = self.standing
         if standing is None:
             return None
@@ -198,6 +216,8 @@ class Fleet:
         self._say("over", exceeded, f"over its limits: {', '.join(over)}", "within its limits again")
         silent = f"silent bots, whose positions count on: {', '.join(standing.silent)}"
         self._say("silent", standing.silent, silent, "every bot is heard again")
+        account = self.shares_account
+        self._say("account", account, f"no entries: {account}", "no other bot is on this account any more")
         unclear = "; ".join(standing.unclear)
         self._say("unclear", unclear, f"cannot be counted: {unclear}", "everything can be counted again")
 
@@ -243,3 +263,8 @@ class Fleet:
             rate = float(found) if isinstance(found, int | float) and 0.0 < found < math.inf else None
             self._rate = (time.monotonic(), rate)
         return rate
+
+
+def _shared(what: str) -> str:
+    told = "state the `available_capital` of each in its configuration"
+    return f"{what}, and each counts the whole of it as its capital: {told}"

@@ -36,6 +36,7 @@ class Bot:
     readings: str
     recorded: float
     limits: Limits
+    account: str
 
 
 class Book:
@@ -113,7 +114,9 @@ class Book:
             risk=totals.risk,
             margin_cap=limits.exposure * totals.capital,
             risk_cap=limits.heat * totals.capital,
-            bots=bot_standings(self.capitals, claims, self.now),
+            bots=bot_standings(
+                self.capitals, claims, self.now, {name: bot.account for name, bot in self.bots.items()}
+            ),
             assets=asset_standings(claims, totals, limits),
             drawdown=portfolio_drawdown.depth(self._drawdown),
             peak=portfolio_drawdown.peak_equity(self._drawdown),
@@ -158,7 +161,7 @@ class Book:
             else:
                 self.put(change.claim, change.event)
 
-    def hear(self, name: str, told: Told, flow: float, unclear: str, limits: Limits) -> None:
+    def hear(self, name: str, told: Told, flow: float, unclear: str, limits: Limits, account: str) -> None:
         """Store what a bot's heartbeat said, and judge the drawdown of all."""
         before = self.bots.get(name)
         equity = told.equity
@@ -168,7 +171,8 @@ class Book:
         moved = abs(told.capital - recorded) > RECORDED * recorded
         if moved:
             recorded = told.capital
-        self.bots[name] = Bot(capital, equity, flow, json.dumps(told.readings.to_json()), recorded, limits)
+        readings = json.dumps(told.readings.to_json())
+        self.bots[name] = Bot(capital, equity, flow, readings, recorded, limits, account)
         self._limits = self._totals = None
         self._store_bot(name, new=before is None)
         self._flow += told.flow
@@ -271,6 +275,7 @@ class Book:
             "recorded": bot.recorded,
             "limits": json.dumps(bot.limits.to_json()),
             "unclear": bot.capital.unclear,
+            "account": bot.account,
         }
         if new:
             self._connection.execute(insert(schema.bots).values(values))
@@ -281,7 +286,7 @@ class Book:
 def _bot(row: Row[Any]) -> Bot:
     limits = _limits(row.limits)
     capital = Capital(row.bot, row.capital, row.time, limits.silent_seconds, bool(row.known), row.unclear)
-    return Bot(capital, row.equity, row.flow, row.readings, row.recorded, limits)
+    return Bot(capital, row.equity, row.flow, row.readings, row.recorded, limits, row.account)
 
 
 @lru_cache(maxsize=256)

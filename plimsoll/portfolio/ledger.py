@@ -61,6 +61,7 @@ class Ledger(SharedLedger):
         holdings: Sequence[Holding] | None,
         *,
         rate: float | None = None,
+        account: str = "",
     ) -> Standing:
         """Tell the ledger that a bot is there, what its equity is and what it has; its claims become what it has.
 
@@ -71,6 +72,7 @@ class Ledger(SharedLedger):
         :param equity: None where it is not known: the last one counts on, and the bot may reserve nothing.
         :param holdings: None where they are not known: then its claims stay as they are.
         :param flow: deposits minus withdrawals so far, from any fixed origin.
+        :param account: what tells its exchange account from others; empty where that is not known.
         :param rate: see the class; without one the equity counts as not known, and positions stay as they were claimed.
         :raises LedgerFault: where the ledger cannot be used.
         """
@@ -106,7 +108,7 @@ class Ledger(SharedLedger):
             if factor is None or (before is not None and told.readings is readings):
                 taken = 0.0 if before is None else before.flow
             book.apply(change for change in result.changes if not change.grows)
-            book.hear(bot, told, taken, result.unclear, self._limits or Limits())
+            book.hear(bot, told, taken, result.unclear, self._limits or Limits(), account)
             book.apply(change for change in result.changes if change.grows)
             book.save()
             return book.standing(result.changes)

@@ -27,7 +27,7 @@ from sqlalchemy.types import TypeEngine
 from plimsoll.portfolio.connection import LedgerFault
 from plimsoll.rules.portfolio import Limits
 
-VERSION: Final = 2
+VERSION: Final = 3
 NAME_LENGTH: Final = 100
 KEY_LENGTH: Final = 200
 _LOCK: Final = text(
@@ -78,6 +78,7 @@ bots = Table(
     _required("recorded", Double),
     _required("limits", Text),
     _required("unclear", Text),
+    _required("account", String(NAME_LENGTH)),
 )
 claims = Table(
     "plimsoll_ledger_claims",
@@ -112,14 +113,16 @@ history = Table(
     _required("note", Text),
 )
 
-# From each version to the next. Version 1 knew one set of limits for all, and no positions that cannot be counted.
+# From each version to the next. Version 1 knew one set of limits for all, and no positions that cannot be counted; version 2 no
+# accounts.
 _DEFAULT_LIMITS = json.dumps(Limits().to_json())
 MIGRATIONS: Final[dict[int, tuple[str, ...]]] = {
     1: (
         f"alter table plimsoll_ledger_bots add column limits text not null default '{_DEFAULT_LIMITS}'",
         "alter table plimsoll_ledger_bots add column unclear text not null default ''",
         "alter table plimsoll_ledger_history add column note text not null default ''",
-    )
+    ),
+    2: (f"alter table plimsoll_ledger_bots add column account varchar({NAME_LENGTH}) not null default ''",),
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,10 @@ from plimsoll.rules.portfolio_claims import Change
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BotStanding:
-    """Hold what one bot brings and takes; ``reserved`` is the part of its margin that is no position yet, ``age`` in seconds."""
+    """Hold what one bot brings and takes; ``reserved`` is the part of its margin that is no position yet, ``age`` in seconds.
+
+    ``account`` tells the exchange accounts of live bots apart; empty where it is not known, in dry-run for one.
+    """
 
     bot: str
     age: float
@@ -26,6 +29,7 @@ class BotStanding:
     reserved: float
     risk: float
     unclear: str
+    account: str
     claims: tuple[Claim, ...]
 
 
@@ -108,9 +112,9 @@ class Standing:
 
 
 def bot_standings(
-    capitals: Iterable[Capital], claims: Sequence[Claim], now: float
+    capitals: Iterable[Capital], claims: Sequence[Claim], now: float, accounts: Mapping[str, str]
 ) -> tuple[BotStanding, ...]:
-    """Return each bot with its claims, by name."""
+    """Return each bot with its claims, by name; ``accounts`` by bot."""
     standings = []
     for capital in sorted(capitals, key=lambda capital: capital.bot):
         own = tuple(claim for claim in claims if claim.bot == capital.bot)
@@ -125,6 +129,7 @@ def bot_standings(
                 reserved=math.fsum(claim.margin for claim in own if claim.state == "reserved"),
                 risk=math.fsum(max(claim.risk, 0.0) for claim in own),
                 unclear=capital.unclear,
+                account=accounts[capital.bot],
                 claims=own,
             )
         )

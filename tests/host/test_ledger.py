@@ -27,6 +27,7 @@ from plimsoll.settings import load
 NOW = 1_800_000_000.0
 BTC, ETH = "BTC/USDT:USDT", "ETH/USDT:USDT"
 ONE = ReadingConfig(confirmations=1)
+PATIENT = 120.0  # seconds: a server or a process that stands still for a while is no fault
 Open = Callable[..., Ledger]
 
 
@@ -42,7 +43,7 @@ def opened(url: str) -> Iterator[Open]:
     ledgers: list[Ledger] = []
 
     def open_(limits: Limits | None = None, currency: str | None = "USDT", **more: Any) -> Ledger:
-        more = {"readings": ONE} | more
+        more = {"readings": ONE, "timeout": PATIENT} | more
         ledgers.append(Ledger(url, limits or Limits(), currency, **more))
         return ledgers[-1]
 
@@ -70,6 +71,17 @@ def rows(url: str, query: Any) -> list[Any]:
 
 def events(url: str) -> list[str]:
     return [row.event for row in rows(url, select(schema.history).order_by(schema.history.c.sequence))]
+
+
+def answered(ask: Callable[[], Any]) -> Any:
+    """Ask until there is an answer: a server that starts needs a moment, and a ledger with few seconds may miss them."""
+    ends = time.monotonic() + PATIENT
+    while True:
+        try:
+            return ask()
+        except LedgerFault:
+            assert time.monotonic() < ends
+            time.sleep(0.05)
 
 
 # -- Reserving ---------------------------------------------------------------------------------------------
@@ -403,8 +415,9 @@ def test_ledger_when_a_row_is_corrupt_then_a_fault(ledger: Ledger, url: str) -> 
 def test_ledger_when_somebody_holds_the_lock_then_a_fault_within_the_timeout(
     ledger: Ledger, opened: Open, url: str
 ) -> None:
-    quick = opened(timeout=0.5)
-    quick.standing(NOW)
+    quick, patient = opened(timeout=4.0), opened()  # longer than the seconds it has where none are told
+    for each in (quick, patient):
+        answered(lambda each=each: each.standing(NOW))
     blocker = create_engine(
         url if "://" in url else f"sqlite:///{url}", isolation_level=None if "://" in url else "AUTOCOMMIT"
     )
@@ -416,14 +429,14 @@ def test_ledger_when_somebody_holds_the_lock_then_a_fault_within_the_timeout(
         begun = time.monotonic()
         with pytest.raises(LedgerFault):
             quick.reserve("a", "1", BTC, "long", 1.0, 0.1, NOW)
-        assert 0.4 < time.monotonic() - begun < 3.0
-        assert quick.standing(NOW).margin == 0.0  # reading waits for nobody
+        assert 3.9 < time.monotonic() - begun < 60.0
+        assert patient.standing(NOW).margin == 0.0  # reading waits for nobody
         connection.rollback() if "://" in url else connection.exec_driver_sql("rollback")
-    assert quick.reserve("a", "1", BTC, "long", 1.0, 0.1, NOW).granted
+    assert answered(lambda: quick.reserve("a", "1", BTC, "long", 1.0, 0.1, NOW)).granted
 
 
 def test_book_when_two_read_the_same_without_the_lock_then_the_second_is_refused(postgres_url: str) -> None:
-    Ledger(postgres_url, Limits(), "USDT", readings=ONE).heartbeat("a", NOW, 1_000.0, 0.0, [])
+    Ledger(postgres_url, Limits(), "USDT", PATIENT, readings=ONE).heartbeat("a", NOW, 1_000.0, 0.0, [])
     engine = create_engine(postgres_url)
     claims = [Claim("a", key, BTC, "BTC", "long", 200.0, 1.0, "reserved", NOW) for key in "12"]
     with engine.connect() as first, engine.connect() as second:
@@ -443,7 +456,7 @@ def test_ledger_when_used_in_a_forked_process_then_both_go_on(ledger: Ledger) ->
         target=lambda: os._exit(0 if ledger.reserve("a", "child", BTC, "long", 10.0, 0.1, NOW).granted else 1)
     )
     child.start()
-    child.join(20)
+    child.join(PATIENT)
     assert child.exitcode == 0
     assert ledger.reserve("a", "parent", BTC, "long", 10.0, 0.1, NOW).granted
     assert ledger.standing(NOW).margin == 20.0
@@ -453,7 +466,7 @@ def test_ledger_when_created_by_many_at_once_then_there_is_one(url: str) -> None
     results: list[Any] = []
 
     def join(number: int) -> None:
-        ledger = Ledger(url, Limits(), "USDT", 20.0, readings=ONE)
+        ledger = Ledger(url, Limits(), "USDT", PATIENT, readings=ONE)
         try:
             results.append(ledger.heartbeat(f"bot {number}", NOW, 100.0, 0.0, []).capital)
         except LedgerFault as fault:
@@ -470,7 +483,7 @@ def test_ledger_when_created_by_many_at_once_then_there_is_one(url: str) -> None
 
 def test_ledger_when_opened_by_an_operator_and_there_is_none_then_none_is_made(url: str) -> None:
     with pytest.raises(LedgerFault, match="there is no ledger"):
-        Ledger(url, None, None).standing(NOW)
+        Ledger(url, None, None, PATIENT).standing(NOW)
     if "://" not in url:
         assert not Path(url).exists()
     else:
@@ -479,7 +492,7 @@ def test_ledger_when_opened_by_an_operator_and_there_is_none_then_none_is_made(u
 
 def test_ledger_when_imported_then_freqtrade_is_not() -> None:
     code = "import sys, plimsoll.portfolio; sys.exit('freqtrade' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], timeout=600).returncode == 0
 
 
 # -- Versions ----------------------------------------------------------------------------------------------
@@ -537,8 +550,8 @@ def test_migration_when_the_ledger_is_of_version_1_then_a_bot_migrates_it_and_al
 
 
 def test_migration_when_only_an_operator_looks_then_nothing_is_migrated(version_1: str) -> None:
-    with pytest.raises(LedgerFault, match="version 1, this Plimsoll needs 2"):
-        Ledger(version_1, None, None).standing(NOW)
+    with pytest.raises(LedgerFault, match=f"version 1, this Plimsoll needs {schema.VERSION}"):
+        Ledger(version_1, None, None, PATIENT).standing(NOW)
     assert rows(version_1, select(schema.ledger.c.version))[0].version == 1
 
 
@@ -547,10 +560,10 @@ def test_migration_when_the_ledger_becomes_newer_while_a_bot_runs_then_a_fault_t
 ) -> None:
     with create_engine(url if "://" in url else f"sqlite:///{url}").begin() as connection:
         connection.execute(text("update plimsoll_ledger set version = 99"))
-    with pytest.raises(LedgerFault, match=r"newer Plimsoll \(version 99, this one knows 2\)"):
+    with pytest.raises(LedgerFault, match=rf"newer Plimsoll \(version 99, this one knows {schema.VERSION}\)"):
         ledger.reserve("a", "1", BTC, "long", 1.0, 0.1, NOW)
     with pytest.raises(LedgerFault, match="newer Plimsoll"):
-        Ledger(url, Limits(), "USDT").standing(NOW)
+        Ledger(url, Limits(), "USDT", PATIENT).standing(NOW)
 
 
 # -- A server that is not there ----------------------------------------------------------------------------
@@ -560,35 +573,30 @@ def test_migration_when_the_ledger_becomes_newer_while_a_bot_runs_then_a_fault_t
 def test_ledger_when_the_network_to_postgres_is_cut_then_a_fault_in_time_and_it_works_again_afterwards(
     postgres_server: Postgres, postgres_url: str, end: str
 ) -> None:
+    Ledger(postgres_url, Limits(), "USDT", PATIENT, readings=ONE).heartbeat("a", NOW, 1_000.0, 0.0, [])
     ledger = Ledger(postgres_url, Limits(), "USDT", 2.0, readings=ONE)
-    ledger.heartbeat("a", NOW, 1_000.0, 0.0, [])
-    assert ledger.reserve("a", "before", BTC, "long", 10.0, 0.1, NOW).granted
+    assert answered(lambda: ledger.reserve("a", "before", BTC, "long", 10.0, 0.1, NOW)).granted
     getattr(postgres_server, end)()
     for _ in range(2):  # on the connection it had, and on a new one
         begun = time.monotonic()
         with pytest.raises(LedgerFault) as caught:
             ledger.reserve("a", "during", BTC, "long", 10.0, 0.1, NOW)
-        assert time.monotonic() - begun < 6.0
+        assert time.monotonic() - begun < 30.0
         assert "\n" not in str(caught.value)
     postgres_server.thaw() if end == "freeze" else postgres_server.start()
-    deadline = time.monotonic() + 10.0
-    while True:  # a server that starts again may need a moment
-        try:
-            assert ledger.reserve("a", "after", BTC, "long", 10.0, 0.1, NOW).granted
-            break
-        except LedgerFault:
-            assert time.monotonic() < deadline
-    standing = ledger.heartbeat("a", NOW + 100.0, 1_000.0, 0.0, [Holding(BTC, "long", 20.0, 0.2)])
-    assert standing.margin == 20.0
+    assert answered(lambda: ledger.reserve("a", "after", BTC, "long", 10.0, 0.1, NOW)).granted
+    held = [Holding(BTC, "long", 20.0, 0.2)]
+    assert answered(lambda: ledger.heartbeat("a", NOW + 100.0, 1_000.0, 0.0, held)).margin == 20.0
     ledger.close()
 
 
 def test_ledger_when_frozen_within_a_transaction_then_a_fault_in_time_and_nobody_waits_for_it_later(
     postgres_server: Postgres, postgres_url: str
 ) -> None:
+    Ledger(postgres_url, Limits(), "USDT", PATIENT, readings=ONE).heartbeat("a", NOW, 1_000.0, 0.0, [])
     ledger = Ledger(postgres_url, Limits(), "USDT", 2.0, readings=ONE)
-    ledger.heartbeat("a", NOW, 1_000.0, 0.0, [])
-    faults, stop = [], threading.Event()
+    faults: list[float] = []
+    granted, stop = [], threading.Event()
 
     def go_on() -> None:
         number = 0
@@ -596,24 +604,35 @@ def test_ledger_when_frozen_within_a_transaction_then_a_fault_in_time_and_nobody
             number += 1
             begun = time.monotonic()
             try:
-                ledger.reserve("a", str(number), BTC, "long", 0.001, 0.0, NOW)
+                granted.append(ledger.reserve("a", str(number), BTC, "long", 0.001, 0.0, NOW).granted)
             except LedgerFault:
                 faults.append(time.monotonic() - begun)
 
     thread = threading.Thread(target=go_on)
     thread.start()
-    time.sleep(0.3)
-    postgres_server.freeze()
-    time.sleep(5.5)
-    postgres_server.thaw()
-    time.sleep(0.3)
-    stop.set()
-    thread.join(15)
+
+    def until(there: Callable[[], bool]) -> None:
+        ends = time.monotonic() + PATIENT
+        while not there():
+            assert time.monotonic() < ends
+            time.sleep(0.01)
+
+    try:
+        until(lambda: len(granted) >= 3)
+        postgres_server.freeze()
+        before = len(faults)
+        until(lambda: len(faults) >= before + 2)  # on the connection it had, and on a new one
+        postgres_server.thaw()
+        after = len(granted)
+        until(lambda: len(granted) > after)
+    finally:
+        postgres_server.thaw()
+        stop.set()
+        thread.join(PATIENT)
     assert not thread.is_alive()
-    assert faults
-    assert max(faults) < 6.0
+    assert max(faults) < 30.0
     assert (
-        Ledger(postgres_url, Limits(), "USDT", 2.0, readings=ONE)
+        Ledger(postgres_url, Limits(), "USDT", 20.0, readings=ONE)
         .reserve("a", "x", BTC, "long", 1.0, 0.0, NOW)
         .granted
     )
