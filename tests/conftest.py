@@ -10,8 +10,10 @@ import pytest
 from postgres import postgres_server as postgres_server  # fixtures for every test
 from postgres import postgres_url as postgres_url
 
-# A deadline would make each a timed test, on a machine that does other things.
-hypothesis.settings.register_profile("suite", deadline=None, derandomize=True)
+# A deadline, or a limit of what drawing may take, would make each a timed test, on a machine that does other things.
+hypothesis.settings.register_profile(
+    "suite", deadline=None, derandomize=True, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
 hypothesis.settings.load_profile("suite")
 
 REPOSITORY = Path(__file__).parents[1]

@@ -25,6 +25,8 @@ logger = logging.getLogger(__name__)
 
 Clock = Callable[[], int]
 
+_THREAD_SECONDS = 60.0  # for what its own thread does at once, unless the whole process stands still
+
 
 class LoopbackExchange:
     """Answer Binance's public endpoints on 127.0.0.1, on a port of the system's choice.
@@ -105,7 +107,7 @@ class LoopbackExchange:
         thread.start()
         self._loop, self._thread = loop, thread
         try:
-            asyncio.run_coroutine_threadsafe(self._open(), loop).result(timeout=10)
+            asyncio.run_coroutine_threadsafe(self._open(), loop).result(timeout=_THREAD_SECONDS)
         except BaseException:
             self._stop_thread()
             raise
@@ -116,7 +118,7 @@ class LoopbackExchange:
     ) -> None:
         assert self._loop is not None
         try:
-            asyncio.run_coroutine_threadsafe(self._close(), self._loop).result(timeout=10)
+            asyncio.run_coroutine_threadsafe(self._close(), self._loop).result(timeout=_THREAD_SECONDS)
         finally:
             self._stop_thread()
 
@@ -143,7 +145,7 @@ class LoopbackExchange:
         self._loop = self._thread = None
         if loop is not None and thread is not None:
             loop.call_soon_threadsafe(loop.stop)
-            thread.join(timeout=10)
+            thread.join(timeout=_THREAD_SECONDS)
 
     # -- REQUESTS --------------------------------------------------------------------------------------------
 

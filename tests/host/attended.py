@@ -42,19 +42,22 @@ def bot_database(request: pytest.FixtureRequest, tmp_path: Any) -> Iterator[str]
         if sqlite:
             with engine.connect() as connection:
                 assert connection.execute(text("PRAGMA journal_mode=WAL")).scalar() == "wal"
-            event.listen(
-                engine, "connect", lambda connection, _: connection.execute("PRAGMA synchronous=OFF")
-            )
+            event.listen(engine, "connect", _quick_and_patient)
             engine.dispose()
         else:
             with engine.begin() as connection:
-                connection.execute(text("SET LOCAL lock_timeout = '10s'"))
+                connection.execute(text("SET LOCAL lock_timeout = '120s'"))
                 for table in inspect(connection).get_table_names():
                     connection.execute(text(f'TRUNCATE "{table}" CASCADE'))
         try:
             yield url
         finally:
             _CustomData.session.remove()
+
+
+def _quick_and_patient(connection: Any, _: Any) -> None:
+    connection.execute("PRAGMA synchronous=OFF")
+    connection.execute("PRAGMA busy_timeout=120000")
 
 
 class Killed(BaseException):

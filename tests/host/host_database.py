@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,7 +15,8 @@ from sqlalchemy import select
 
 from plimsoll.host.operator import CHECK_IN
 
-STARTED = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)  # locks end by the wall clock
+# Locks end by the wall clock, so bots live now; what an operator does right after a full hour is later than their first loop too.
+STARTED = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=1)
 
 
 @contextmanager

@@ -86,7 +86,7 @@ def document(now: float, **values: Any) -> dict[str, Any]:
 
 def freqtrade_database(path: Path) -> Engine:
     """A file as Freqtrade leaves it, as far as the commands look: in WAL mode, with a table of trades."""
-    engine = create_engine(f"sqlite:///{path}")
+    engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": 120.0})
     with engine.begin() as connection:
         connection.execute(text("PRAGMA journal_mode=wal"))
         connection.execute(text("CREATE TABLE trades (id INTEGER PRIMARY KEY)"))
@@ -102,11 +102,9 @@ def write_status(engine: Engine, now: float, bot: str = BOT, **values: Any) -> N
 class StandIn:
     """Answer requests each loop in a thread of its own, as a running bot does; a context manager."""
 
-    def __init__(
-        self, engine: Engine, reply: Callable[[bridge.Request], str], loop_seconds: float = 0.05
-    ) -> None:
+    def __init__(self, engine: Engine, reply: Callable[[bridge.Request], str]) -> None:
         self.seen: list[bridge.Request] = []
-        self._engine, self._reply, self._loop_seconds = engine, reply, loop_seconds
+        self._engine, self._reply = engine, reply
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run)
 
@@ -117,10 +115,10 @@ class StandIn:
 
     def __exit__(self, *_: object) -> None:
         self._over.set()
-        self._thread.join(timeout=10)
+        self._thread.join(timeout=120)
 
     def _run(self) -> None:
-        while not self._over.wait(self._loop_seconds):
+        while not self._over.wait(0.05):
             with self._engine.begin() as connection:
                 for request in bridge.open_requests(connection, BOT):
                     self.seen.append(request)

@@ -278,7 +278,7 @@ def test_thread_when_no_loop_was_run_yet_then_only_who_made_the_bot_is_its_own(t
         planner = PlannedBot(tmp_path).planner
         assert planner.is_own_thread()
         with ThreadPoolExecutor(1) as pool:
-            assert not pool.submit(planner.is_own_thread).result(10)
+            assert not pool.submit(planner.is_own_thread).result(120)
 
 
 # -- Analysis -------------------------------------------------------------------------------------------------------

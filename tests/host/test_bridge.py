@@ -18,14 +18,18 @@ from sqlalchemy import Engine, create_engine, inspect, text
 from plimsoll import bridge
 from plimsoll.bridge import BridgeFault, StoredStatus
 
+PATIENCE = 600.0
 WRITER = """
-import sys
+import sys, time
 from sqlalchemy import create_engine
 from plimsoll import bridge
 
 url, first, last, pause = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
-engine = create_engine(url)
+engine = create_engine(url, connect_args={"timeout": 600.0} if url.startswith("sqlite") else {})
+asked = None
 for n in range(first, last):
+    while pause == "asking" and n == last - 1 and bridge.answer_of(engine, asked) is None:
+        time.sleep(0.01)
     with engine.begin() as connection:
         bridge.write_status(connection, "bot", n, {"n": n, "pad": [n] * 20_000})
         if pause == "before":
@@ -35,7 +39,8 @@ for n in range(first, last):
     if pause == "after":
         sys.stdin.readline()
     if pause == "asking":
-        bridge.ask(engine, "bot", "checkin", "", n, "writer")
+        request = bridge.ask(engine, "bot", "checkin", "", n, "writer")
+        asked = asked or request
 """
 
 
@@ -48,7 +53,8 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @pytest.fixture
 def bare(url: str) -> Iterator[Engine]:
-    engine = create_engine(url)
+    # Longer than SQLite waits by itself: whoever holds the lock may stand still for a while.
+    engine = create_engine(url, connect_args={"timeout": PATIENCE} if url.startswith("sqlite") else {})
     if engine.name == "sqlite":
         with engine.begin() as connection:
             connection.execute(text("PRAGMA journal_mode=wal"))
@@ -74,7 +80,7 @@ def writer(url: str) -> Iterator[object]:
     yield start
     for process in started:
         process.kill()
-        process.communicate(timeout=10)
+        process.communicate(timeout=PATIENCE)
 
 
 def write(engine: Engine, time: int, document: dict, bot: str = "bot") -> None:
@@ -227,7 +233,7 @@ def test_first_status_when_two_write_it_at_once_then_the_later_commit_stands(eng
             other = pool.submit(write, engine, 2, {"a": 2})
             with pytest.raises(TimeoutError):
                 other.result(timeout=0.5)  # it waits for the first
-        other.result(timeout=10)
+        other.result(timeout=PATIENCE)
 
     assert bridge.read_status(engine, "bot") == StoredStatus(time=2, document={"a": 2})
 
@@ -238,7 +244,7 @@ def test_tables_when_two_create_them_at_once_then_both_go_on(bare: Engine) -> No
             bridge._metadata.create_all(connection)
             other = pool.submit(bridge.create_tables, bare)
             time.sleep(0.3)
-        other.result(timeout=10)
+        other.result(timeout=PATIENCE)
 
     assert bridge.ask(bare, "bot", "checkin", "", 1, "alice") == 1
     bridge.create_tables(bare)
@@ -257,7 +263,7 @@ def test_tables_when_views_have_their_names_then_asking_raises(bare: Engine) -> 
 def test_two_processes_when_they_write_and_ask_at_once_then_nothing_is_lost(engine: Engine, writer) -> None:
     processes = [writer(0, 40, "asking"), writer(1000, 1040, "asking")]
     answered: set[int] = set()
-    ends = time.monotonic() + 60
+    ends = time.monotonic() + PATIENCE
     while any(process.poll() is None for process in processes) and time.monotonic() < ends:
         with engine.begin() as connection:
             for request in bridge.open_requests(connection, "bot"):
@@ -265,7 +271,7 @@ def test_two_processes_when_they_write_and_ask_at_once_then_nothing_is_lost(engi
                 answered.add(request.id)
         time.sleep(0.01)
     for process in processes:
-        out, _ = process.communicate(timeout=10)
+        out, _ = process.communicate(timeout=PATIENCE)
         assert (process.returncode, out.count("committed")) == (0, 40)
 
     assert whole(engine) in (39, 1039)
@@ -287,7 +293,7 @@ def test_writer_when_killed_around_its_commit_then_the_old_or_the_new_status_sta
     process = writer(8, 9, pause)
     assert process.stdout.readline() == ("written\n" if pause == "before" else "committed\n")
     process.kill()
-    process.wait(timeout=10)
+    process.wait(timeout=PATIENCE)
 
     assert whole(engine) == left
     write(engine, 9, {"n": 9, "pad": [9] * 20_000})  # nothing of the dead stands in the way
@@ -303,7 +309,7 @@ def test_writer_when_killed_anywhere_then_the_status_is_of_one_piece(engine: Eng
         assert process.stdout.readline() == "committed\n"
         threading.Event().wait(chance.uniform(0.0, 0.1))
         process.kill()
-        told = process.communicate(timeout=10)[0].count("committed") + 1
+        told = process.communicate(timeout=PATIENCE)[0].count("committed") + 1
         number = whole(engine)
         assert number in (last + told, last + told + 1)  # it may die between its commit and its word
         last = number

@@ -9,11 +9,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-from interrupt import wait_until_idle
 from rich.console import Console
 
+from plimsoll import portfolio_command
 from plimsoll.cli import main
 from plimsoll.portfolio import Holding, Ledger, Limits
 from plimsoll.portfolio_view import PortfolioView
@@ -142,7 +143,12 @@ def test_portfolio_when_the_ledger_is_empty_then_says_so(run) -> None:
     assert line(out, "Bots").split() == ["Bots", "none"]
 
 
-def test_release_when_a_bot_is_silent_then_it_leaves_and_otherwise_it_is_refused(run, ledger) -> None:
+def test_release_when_a_bot_is_silent_then_it_leaves_and_otherwise_it_is_refused(
+    run, ledger, monkeypatch
+) -> None:
+    now = time.time()
+    ledger.heartbeat("alpha", now, 1_000.0, 0.0, [Holding(BTC, "long", 400.0, 10.0)])
+    monkeypatch.setattr(portfolio_command, "time", SimpleNamespace(time=lambda: now))
     ended, _, err = run("portfolio", "release", "alpha")
     assert ended == 2
     assert "alpha was heard 0 s ago; stop it first" in err
@@ -210,14 +216,27 @@ def test_portfolio_when_names_hold_markup_and_control_characters_then_prints_nei
 
 def test_portfolio_when_live_and_interrupted_then_ends_with_the_last_status(ledger) -> None:
     command = [sys.executable, "-m", "plimsoll.cli", "portfolio", "--live", "1", "--ledger", FILE]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    shown, said = Path("shown"), Path("said")
+
+    def until_shown(text: str) -> None:
+        ends = time.monotonic() + 300
+        while text not in shown.read_text(errors="ignore"):
+            assert process.poll() is None, said.read_text()
+            assert time.monotonic() < ends
+            time.sleep(0.05)
+
+    # To a terminal, or so it believes, each view is written as it is drawn.
+    terminal = os.environ | {"FORCE_COLOR": "1"}
+    with shown.open("w") as out, said.open("w") as err:
+        process = subprocess.Popen(command, stdout=out, stderr=err, env=terminal)
     try:
-        wait_until_idle(process.pid)
+        until_shown("alpha")
         ledger.heartbeat("beta", time.time(), 1_000.0, 0.0, [Holding(BTC, "short", 101.0, 1.0)])
-        time.sleep(3.0)
+        until_shown("501.00 used of 500.00")
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=20)
+        process.wait(timeout=300)
     finally:
         process.kill()
-    assert (process.returncode, err) == (1, "")
-    assert "alpha" in out
+        process.wait()
+    assert (process.returncode, said.read_text()) == (1, "")
+    assert "alpha" in shown.read_text()

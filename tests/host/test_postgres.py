@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from datetime import timedelta
 from pathlib import Path
 
 import postgres
@@ -19,7 +20,7 @@ def test_postgres_when_freqtrade_opens_it_then_its_tables_hold_trades_and_locks(
         tables = set(inspect(Trade.session.get_bind()).get_table_names())
         assert {"trades", "orders", "pairlocks", "KeyValueStore"} <= tables
         close_trade(STARTED, 0.1)
-        PairLocks.lock_pair("*", STARTED.replace(year=STARTED.year + 1), "held")
+        PairLocks.lock_pair("*", STARTED + timedelta(days=365), "held")
     with database(postgres_url):
         assert Trade.get_total_closed_profit() == pytest.approx(10.0)
         assert [lock.reason for lock in active_locks()] == ["held"]
@@ -60,10 +61,12 @@ def test_postgres_when_frozen_then_connecting_hangs_until_its_time_limit(
     with pytest.raises(OperationalError), engine.connect():
         pass
     assert time.monotonic() - began > 1.5
-    postgres_server.thaw()
-    with engine.connect() as connection:
-        assert connection.scalar(text("select 1")) == 1
     engine.dispose()
+    postgres_server.thaw()
+    patient = create_engine(postgres_url)
+    with patient.connect() as connection:
+        assert connection.scalar(text("select 1")) == 1
+    patient.dispose()
 
 
 def test_postgres_when_not_installed_then_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

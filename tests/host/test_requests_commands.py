@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import Engine, create_engine, inspect, text
 from standin_bot import BOT, StandIn, breaker, freqtrade_database, write_status
 
-from plimsoll import bridge
+from plimsoll import bridge, requests_to_bot
 from plimsoll.bridge import Request
 from plimsoll.cli import main
 
@@ -31,6 +31,9 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         if name.startswith("FREQTRADE__"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("LOGNAME", "captain")
+    monkeypatch.setattr(
+        requests_to_bot, "WAIT_SECONDS", 300.0
+    )  # a stand-in that stands still for a while is no silent bot
     Path("config.json").write_text('{"dry_run": true}', encoding="utf-8")
 
 
@@ -110,11 +113,19 @@ def test_checkin_when_the_answer_holds_control_characters_and_markup_then_prints
 
 
 def test_checkin_when_the_answer_is_late_then_waits_no_longer_than_told(run: Run, engine: Engine) -> None:
-    with StandIn(engine, did, loop_seconds=1.0):
+    asked_again = threading.Event()
+
+    def late(request: Request) -> str:
+        asked_again.wait(120)
+        return did(request)
+
+    with StandIn(engine, late) as bot:
         begun = time.monotonic()
         assert run("checkin", "--wait", "0.3")[0] == 3
-        assert 0.3 <= time.monotonic() - begun < 0.9
-        assert run("checkin", "--wait", "5")[0] == 0
+        assert 0.3 <= time.monotonic() - begun < 60.0
+        asked_again.set()
+        assert run("checkin", "--wait", "120")[0] == 0
+    assert len(bot.seen) == 2
 
 
 def test_checkin_when_the_database_fails_while_waiting_then_goes_on_waiting(
@@ -144,7 +155,7 @@ def test_checkin_when_the_bot_is_silent_then_stores_it_for_the_next_start(run: R
     assert said.endswith("It takes the request up in its next loop, or at its next start.\n")
 
     with StandIn(engine, did) as bot:  # it starts
-        ends = time.monotonic() + 10
+        ends = time.monotonic() + 120
         while not bot.seen and time.monotonic() < ends:
             time.sleep(0.02)
     assert [seen.command for seen in bot.seen] == ["checkin"]
@@ -197,9 +208,9 @@ def test_checkin_when_another_holds_the_write_lock_then_waits_for_it(run: Run, e
 
     thread = threading.Thread(target=hold)
     thread.start()
-    assert locked.wait(10)
+    assert locked.wait(120)
     assert run("checkin", "--wait", "0")[0] == 3
-    thread.join(timeout=10)
+    thread.join(timeout=120)
     assert len(stored(engine)) == 1
 
 

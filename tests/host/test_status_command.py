@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 from sqlalchemy import Engine, make_url, text
@@ -103,7 +103,7 @@ def test_status_when_older_than_a_minute_or_as_far_ahead_then_is_silent(age: flo
 
 
 def test_status_when_the_bot_is_silent_then_ends_with_2_and_says_since_when(capsys, engine) -> None:
-    write_status(engine, time.time() - 700)
+    write_status(engine, time.time() - 662)  # eleven minutes for 58 seconds from now
     ended, shown = printed(capsys)
     assert ended == 2
     assert "silent since 20" in shown
@@ -256,7 +256,7 @@ def _shaken(shape: Any) -> st.SearchStrategy[Any]:
     return st.just(shape) | _values
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150)
 @given(shown=_shaken(document(NOW)), width=st.sampled_from([1, 20, 80, 120, 200]))
 def test_status_when_anything_is_missing_or_of_another_kind_then_is_drawn(shown: Any, width: int) -> None:
     assert drawn(shown, width)
@@ -267,13 +267,13 @@ def test_status_when_anything_is_missing_or_of_another_kind_then_is_drawn(shown:
 
 def test_status_when_json_then_prints_the_document_and_its_age(capsys, engine) -> None:
     begun = time.time()
-    write_status(engine, begun - 30, entries="blocked", other="\x1b")
+    write_status(engine, begun - 5, entries="blocked", other="\x1b")
     ended, shown = printed(capsys, "--json")
     read = json.loads(shown)
     assert ended == 1
     assert "\x1b" not in shown
-    assert 29.0 <= read.pop("age") <= 40.0
-    assert read == document(begun - 30, entries="blocked", other="\x1b")
+    assert 4.0 <= read.pop("age") <= 6.0 + time.time() - begun
+    assert read == document(begun - 5, entries="blocked", other="\x1b")
 
 
 def interrupted() -> None:
@@ -479,7 +479,7 @@ for files, environment in json.loads(sys.argv[1]):
         del os.environ[name]
 """
     command = [sys.executable, "-c", script, json.dumps(cases)]
-    run = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    run = subprocess.run(command, capture_output=True, text=True, timeout=1200)
     pairs = [json.loads(line) for line in run.stdout.splitlines()]
     assert len(pairs) == len(cases), run.stderr
     assert [theirs for theirs, _ in pairs] == [ours for _, ours in pairs]

@@ -28,6 +28,7 @@ from plimsoll.host.threads import Busy, alone, one_at_a_time
 
 ROUNDS = 6
 COMMANDERS = 4
+PATIENCE = 300.0  # seconds: whoever is at work may stand still for a while
 
 
 class Owner:
@@ -57,7 +58,12 @@ def trading() -> Any:
         yield
 
 
-def run_all(*bodies: Any, seconds: float = 60.0) -> list[BaseException]:
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "PATIENCE", PATIENCE)
+
+
+def run_all(*bodies: Any, seconds: float = 2 * PATIENCE) -> list[BaseException]:
     """Run each body in a thread; return what they raised, and fail where one does not end."""
     raised: list[BaseException] = []
 
@@ -96,7 +102,7 @@ def test_method_when_many_threads_enter_then_one_at_a_time_does() -> None:
 @pytest.mark.usefixtures("trading")
 def test_method_when_entered_from_within_then_does_not_wait_for_itself() -> None:
     owner = Owner()
-    assert run_all(owner.twice, seconds=10.0) == []
+    assert run_all(owner.twice) == []
     assert owner.count == 2
 
 
@@ -108,18 +114,18 @@ def test_method_when_another_thread_hangs_then_gives_up_after_its_patience(monke
     def hang() -> None:
         with one_at_a_time(owner):
             held.set()
-            done.wait(20)
+            done.wait(PATIENCE)
 
     hanging = threading.Thread(target=hang, daemon=True)
     hanging.start()
-    assert held.wait(5)
+    assert held.wait(PATIENCE)
     begin = time.monotonic()
     with pytest.raises(Busy):
         owner.slowly()
-    assert time.monotonic() - begin < 5.0
+    assert time.monotonic() - begin < PATIENCE / 2
     assert Owner().slowly() == 1  # another owner has nothing to do with it
     done.set()
-    hanging.join(5)
+    hanging.join(PATIENCE)
     assert owner.slowly() == 1
 
 
@@ -128,7 +134,7 @@ def test_method_when_it_raises_then_the_next_may_enter() -> None:
     owner = Owner()
     with pytest.raises(RuntimeError), one_at_a_time(owner):
         raise RuntimeError("inside")
-    assert run_all(owner.slowly, seconds=10.0) == []
+    assert run_all(owner.slowly) == []
 
 
 @pytest.mark.usefixtures("trading")
@@ -179,15 +185,18 @@ def test_planner_when_force_commands_hammer_it_beside_the_loop_then_nothing_rais
     tmp_path: Path,
 ) -> None:
     limits = {"total_margin": 1.0, "heat": 0.5, "gross_notional": 25.0, "net_notional": 25.0}
-    bot = PlannedBot(tmp_path, exposure=limits, off=["correlation"])
+    # Each loop is a minute: there may be days of them, without anybody who checks in.
+    bot = PlannedBot(tmp_path, exposure=limits, off=["correlation", "deadman"])
     bot.loop(5)
     notes: list[dict[str, Any]] = [{} for _ in range(COMMANDERS)]
-    ended = threading.Event()
+    ended, looped = threading.Event(), threading.Event()
     loops = 0
 
     def command(number: int) -> Any:
         def commands() -> None:
             for entry in range(ROUNDS):
+                if entry == ROUNDS - 1:
+                    looped.wait(PATIENCE)  # the loop has had its turns meanwhile
                 side = ("long", "short")[entry % 2]
                 enter(bot, f"C{number}E{entry}/USDT:USDT", side, notes[number])
                 bot.planner.entries.refuse("NONE/USDT:USDT", "long", "test", "nothing pending")
@@ -197,7 +206,7 @@ def test_planner_when_force_commands_hammer_it_beside_the_loop_then_nothing_rais
 
     def commanders() -> None:
         try:
-            raised = run_all(*[command(number) for number in range(COMMANDERS)], seconds=100.0)
+            raised = run_all(*[command(number) for number in range(COMMANDERS)])
             assert raised == []
         finally:
             ended.set()
@@ -212,13 +221,15 @@ def test_planner_when_force_commands_hammer_it_beside_the_loop_then_nothing_rais
 
     thread = threading.Thread(target=commanding, daemon=True)
     thread.start()
-    while not ended.is_set():
+    while not ended.wait(0.001):  # a lock that is taken again at once leaves nobody else a turn
         bot.loop()
         Trade.session.rollback()
         loops += 1
+        if loops >= 3:
+            looped.set()
         assert bot.planner.trading.watch is not None
         assert bot.planner.trading.watch.blocker is None
-    thread.join(5)
+    thread.join(PATIENCE)
     assert outcome == []
     assert loops >= 3
 
@@ -263,17 +274,17 @@ def test_loop_when_a_command_hangs_then_the_loop_says_so_and_goes_on_afterwards(
     def hang() -> None:
         with one_at_a_time(bot.planner):
             held.set()
-            done.wait(20)
+            done.wait(PATIENCE)
 
     hanging = threading.Thread(target=hang, daemon=True)
     hanging.start()
-    assert held.wait(5)
+    assert held.wait(PATIENCE)
     with pytest.raises(Busy):
         bot.loop()
     with pytest.raises(Busy):
         bot.planner.entries.confirm(pair="X/USDT:USDT", side="long", amount=1.0, rate=1.0, now=bot.now)
     done.set()
-    hanging.join(5)
+    hanging.join(PATIENCE)
     bot.loop()
     assert bot.planner.trading.watch is not None
     assert bot.planner.trading.watch.blocker is None
@@ -315,7 +326,7 @@ def test_strategy_when_pickled_by_value_after_its_lock_was_used_then_comes_back_
 
     assert type(again).__name__ == "Mine"
     with one_at_a_time(again._planner):
-        assert run_all(lambda: again._planner.is_own_thread(), seconds=5.0) == []
+        assert run_all(lambda: again._planner.is_own_thread()) == []
     assert again.position_adjustment_enable is False
     assert again._planner.settings == strategy._planner.settings
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -89,12 +90,12 @@ def test_rows_when_the_writer_was_killed_half_way_then_are_what_was_committed(
     code = (
         "import sqlite3, time; c = sqlite3.connect('trades.sqlite', isolation_level=None);"
         "c.execute('pragma cache_size = 1'); c.execute('begin immediate');"
-        "c.execute('update pairlocks set pair = ?', ('HALF' * 50,)); print('written', flush=True); time.sleep(60)"
+        "c.execute('update pairlocks set pair = ?', ('HALF' * 50,)); print('written', flush=True); time.sleep(600)"
     )
     writer = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stdout=subprocess.PIPE)
     assert writer.stdout.readline() == b"written\n"
     writer.send_signal(signal.SIGKILL)
-    writer.wait(timeout=10)
+    writer.wait(timeout=120)
     writer.stdout.close()
     assert (tmp_path / "trades.sqlite-journal").stat().st_size > 0
     assert {row["pair"] for row in bot.locks()} == {PAIR}
@@ -130,6 +131,8 @@ def test_bot_when_not_started_then_is_dead_and_takes_orders_to_end(exchange, tmp
     bot.kill()
     assert bot.stop() is None
     assert (bot.alive(), bot.ready(1.0), bot.log(), bot.last_words()) == (False, False, "", "")
-    assert bot.rest("GET", "ping")[0] == 0
+    with socket.socket() as held:  # nobody else may serve at its port meanwhile
+        held.bind(("127.0.0.1", bot._port))
+        assert bot.rest("GET", "ping")[0] == 0
     with pytest.raises(RuntimeError, match="made without `api`"):
         TradingBot(exchange, tmp_path, "Any").rest("GET", "ping")

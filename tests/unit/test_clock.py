@@ -29,7 +29,7 @@ def run(clock: WallClock, code: str) -> list[str]:
     """Run Python under the clock and return the lines it printed."""
     environment = {**os.environ, **clock.environment()}
     command = [sys.executable, "-c", f"import datetime, time, threading\n{code}"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30, check=True)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=True)
     return done.stdout.split("\n")[:-1]
 
 
@@ -53,10 +53,11 @@ def test_clock_when_running_then_passes_speed_times_real_time(clock):
 def test_clock_when_its_speed_changes_then_goes_on_from_where_it_is(clock):
     clock.run(1000.0)
     time.sleep(0.02)
+    begun = time.monotonic_ns()
     before = clock.nanoseconds()
     clock.run(1.0)
     between = clock.nanoseconds()
-    assert before <= between < before + 1000 * SECOND
+    assert before <= between <= before + 1000 * (time.monotonic_ns() - begun)
     clock.run(1.0, AT - timedelta(days=1))
     assert clock.now() < AT
 
@@ -78,8 +79,8 @@ def test_sleep_when_the_clock_stands_then_refuses_and_when_it_runs_then_is_divid
         clock.sleep(1.0)
     clock.run(1000.0)
     begun = time.monotonic()
-    clock.sleep(50.0)
-    assert 0.05 <= time.monotonic() - begun < 5.0
+    clock.sleep(100.0)
+    assert 0.1 <= time.monotonic() - begun < 60.0
 
 
 @needs_clock
@@ -102,20 +103,21 @@ def test_process_when_the_clock_runs_then_agrees_with_this_one(clock):
 def test_sleep_when_the_clock_runs_then_takes_its_seconds_and_monotonic_time_stays_real(clock):
     clock.run(500.0)
     code = (
-        "a, m = time.time(), time.monotonic(); time.sleep(100); print(time.time() - a, time.monotonic() - m)\n"
+        "a, b, c = time.monotonic(), time.time(), time.monotonic(); time.sleep(100)\n"
+        "d, e, f = time.monotonic(), time.time(), time.monotonic(); print(e - b, d - c, f - a)\n"
         "m = time.monotonic(); threading.Event().wait(0.3); print(time.monotonic() - m)"
     )
     slept, waited = run(clock, code)
-    seconds, real = map(float, slept.split())
-    assert 0.2 <= real < 5.0
-    assert seconds == pytest.approx(500 * real, rel=0.01)
+    seconds, least, most = map(float, slept.split())  # between the readings of the clocks others may run
+    assert 0.2 <= least < 60.0
+    assert 500 * least * 0.999 <= seconds <= 500 * most * 1.001
     assert float(waited) >= 0.3
 
 
 @needs_clock
 def test_sleep_when_the_clock_stands_then_is_real(clock):
     slept = run(clock, "m = time.monotonic(); time.sleep(0.2); print(time.monotonic() - m)")
-    assert 0.2 <= float(slept[0]) < 5.0
+    assert 0.2 <= float(slept[0]) < 60.0
 
 
 @needs_clock

@@ -12,7 +12,7 @@ import pytest
 from plimsoll.compare.execute import Ended, Job, cpus, environment, execute
 
 SLEEP = (
-    "import os, pathlib, sys, time; pathlib.Path(sys.argv[1]).write_text(str(os.getpid())); time.sleep(60)"
+    "import os, pathlib, sys, time; pathlib.Path(sys.argv[1]).write_text(str(os.getpid())); time.sleep(600)"
 )
 
 
@@ -60,7 +60,7 @@ def test_execute_when_it_is_left_then_kills_what_still_runs(tmp_path: Path) -> N
     jobs = [job(tmp_path, "quick", "pass"), job(tmp_path, "slow", SLEEP), job(tmp_path, "never", SLEEP)]
     running = execute(jobs, 2, dict(os.environ), lambda each: None)
     assert next(running).job.name == "quick"
-    mark, until = tmp_path / "slow.pid", time.monotonic() + 30
+    mark, until = tmp_path / "slow.pid", time.monotonic() + 300
     while not (mark.is_file() and mark.read_text()) and time.monotonic() < until:
         time.sleep(0.01)
     assert not gone(int(mark.read_text()))

@@ -57,7 +57,7 @@ def test_site_when_it_is_built_strictly_then_has_no_warning_and_nothing_from_els
         cwd=REPOSITORY,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=1200,
         env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
     )
     assert built.returncode == 0, built.stdout + built.stderr

@@ -49,7 +49,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("dist")
     # Without an environment of its own, which would be fetched from the index first.
     command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(directory)]
-    done = subprocess.run([*command, str(REPOSITORY)], capture_output=True, text=True, timeout=300)
+    done = subprocess.run([*command, str(REPOSITORY)], capture_output=True, text=True, timeout=1800)
     assert done.returncode == 0, done.stdout + done.stderr
     (built,) = directory.glob("*.whl")
     return built
