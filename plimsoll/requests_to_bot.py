@@ -15,7 +15,7 @@ from plimsoll.status_view import breaker_name, is_silent
 from plimsoll.terminal import clean, complain, console, duration, mappings, moment, words
 from plimsoll.who import login, operator_name
 
-WAIT_SECONDS: Final = 15.0
+WAIT_SECONDS: Final = 60.0
 POLL_SECONDS: Final = 0.25
 REFUSAL: Final = "refused:"
 ANSWERED, REFUSED, FAILED, STORED = 0, 1, 2, 3

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import pwd
+import random
 import shutil
 import socket
 import subprocess
@@ -20,7 +21,9 @@ import psutil
 import pytest
 
 OWNER = "plimsoll"
-START_SECONDS = 30.0
+START_SECONDS = 180.0
+END_SECONDS = 120.0
+PORTS = (10_000, 32_000)  # below those that systems give to connections on their way out
 INSTALLED_IN = ("/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin", "/opt/homebrew/opt/postgresql*/bin")
 
 
@@ -110,9 +113,9 @@ class Postgres:
             return
         self.thaw()
         self._guard.stdin.close()
-        self._guard.wait(timeout=10)
+        self._guard.wait(timeout=END_SECONDS)
         try:
-            self._server.wait(timeout=20)
+            self._server.wait(timeout=END_SECONDS)
         except subprocess.TimeoutExpired:
             self.kill()
 
@@ -120,19 +123,23 @@ class Postgres:
         """End the server and its sessions at once with SIGKILL, as a crash does."""
         if self._guard is not None and self._guard.stdin is not None:
             self._guard.kill()  # first: it must not signal a process id that is free again
-            self._guard.wait(timeout=10)
+            self._guard.wait(timeout=END_SECONDS)
             self._guard.stdin.close()
         processes = self._processes()
         for process in processes:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
         if self._server is not None:
-            self._server.wait(timeout=10)
-        psutil.wait_procs(processes, timeout=10)
+            self._server.wait(timeout=END_SECONDS)
+        psutil.wait_procs(processes, timeout=END_SECONDS)
 
     def freeze(self) -> None:
         """Let connections hang, new ones too, as behind a network that drops packets, until :meth:`thaw`."""
-        for process in self._processes():
+        # The server before its sessions are listed: it must not begin another meanwhile.
+        for process in self._processes()[:1]:
+            with suppress(psutil.NoSuchProcess):
+                process.suspend()
+        for process in self._processes()[1:]:
             with suppress(psutil.NoSuchProcess):
                 process.suspend()
 
@@ -149,7 +156,7 @@ class Postgres:
     def _initialise(self) -> None:
         command = [str(self._bin / "initdb"), "-D", str(self._directory / "data"), "-U", OWNER, "-A", "trust"]
         command += ["--encoding=UTF8", "--no-locale", "--no-sync"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120, **self._as_user())
+        done = subprocess.run(command, capture_output=True, text=True, timeout=600, **self._as_user())
         if done.returncode != 0:
             raise NoPostgres(f"initdb failed: {(done.stderr or done.stdout).strip()[-800:]}")
 
@@ -170,7 +177,7 @@ class Postgres:
         import psycopg  # a machine without it skips these tests
 
         plain = self.url().replace("+psycopg", "")
-        with psycopg.connect(plain, autocommit=True, connect_timeout=5) as connection:
+        with psycopg.connect(plain, autocommit=True, connect_timeout=60) as connection:
             connection.execute(statement)
 
     def _processes(self) -> list[psutil.Process]:
@@ -247,6 +254,9 @@ def _numbers_in(path: Path) -> list[str]:
 
 
 def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
+    # One that the system gave would be free for anybody's connections while the server starts, and whenever it is stopped.
+    while True:
+        port = random.SystemRandom().randint(*PORTS)
+        with socket.socket() as listener, suppress(OSError):
+            listener.bind(("127.0.0.1", port))
+            return port

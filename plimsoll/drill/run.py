@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -44,13 +44,16 @@ from plimsoll.market.faults import REQUEST_KINDS, Fault, Faults
 from plimsoll.market.replay import Replay
 from plimsoll.shipped import config_file
 
-START_SECONDS: Final = 120.0
+START_SECONDS: Final = 600.0
 POLL_SECONDS: Final = 0.02
 SAMPLE_SECONDS: Final = 0.2
 CRAWL: Final = 10.0  # not 0: Freqtrade's sleeps take as long as the clock says
 FAILING: Final = 300.0  # while requests fail a loop takes long, so nothing is waited for
+UNSEEN: Final = (
+    30.0  # seconds of the market beyond those of a loop; then it hardly goes on while a process is held up
+)
 LOOP_DONE: Final = b"Bot heartbeat"
-LAST_LOOPS_SECONDS: Final = 10.0
+LAST_LOOPS_SECONDS: Final = 120.0
 BY: Final = "drill"
 
 
@@ -177,11 +180,16 @@ class _Run:
             self.looped = now
             self.read += new.rindex(LOOP_DONE) + len(LOOP_DONE)
         failing = any(fault.kind in REQUEST_KINDS for fault in self.failing)
-        waits = now - self.looped > self.loop_seconds and not failing
         full = min(self.scenario.run.speed, self.options.speed or self.scenario.run.speed)
-        speed = min(CRAWL, full) if waits else min(FAILING, full) if failing else full
-        if speed != self.clock.speed:
-            self.clock.run(speed)
+        waited = now - self.looped - self.loop_seconds
+        if failing:
+            self.clock.run(min(FAILING, full), datetime.fromtimestamp(now + UNSEEN, UTC))
+        elif waited >= UNSEEN:
+            self.clock.run(1.0)
+        else:
+            waits = waited >= 0.0
+            last = self.looped + self.loop_seconds + (UNSEEN if waits else 0.001)
+            self.clock.run(min(CRAWL, full) if waits else full, datetime.fromtimestamp(last, UTC))
 
     def _last_loop(self, ended: datetime) -> None:
         # What the bot has to say at the very end it says in the loops after it.

@@ -42,7 +42,7 @@ FaultKind = Literal[
     "gap",
     "frozen_price",
 ]
-LoopSeconds = Annotated[float, Field(ge=5.0, le=300.0)]
+LoopSeconds = Annotated[float, Field(ge=2.0, le=300.0)]
 DEFAULT_STRATEGY = "GuardedEmaCross"
 
 

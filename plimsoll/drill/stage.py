@@ -41,7 +41,7 @@ class Clock(Protocol):
     def now(self) -> datetime: ...
     def milliseconds(self) -> int: ...
     def step(self, at: datetime) -> None: ...
-    def run(self, speed: float) -> None: ...
+    def run(self, speed: float, until: datetime | None = None) -> None: ...
 
 
 class RealClock:
@@ -61,7 +61,7 @@ class RealClock:
         """Wait until a time."""
         time.sleep(max(0.0, (at - self.now()).total_seconds()))
 
-    def run(self, speed: float) -> None:
+    def run(self, speed: float, until: datetime | None = None) -> None:
         """Go on."""
 
 
@@ -73,10 +73,10 @@ class ToldClock:
         self.now, self.milliseconds, self.step = clock.now, clock.milliseconds, clock.step
         self.speed = 1.0
 
-    def run(self, speed: float) -> None:
-        """Run from where it is."""
+    def run(self, speed: float, until: datetime | None = None) -> None:
+        """Run from where it is, and stand from a moment on."""
         self.speed = speed
-        self._clock.run(speed)
+        self._clock.run(speed, until=until)
 
 
 def market_of(scenario: Scenario, clock: Clock, *, shifted: bool) -> tuple[Replay, tuple[str, ...]]:

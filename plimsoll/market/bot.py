@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import random
 import secrets
 import signal
 import socket
@@ -32,6 +33,7 @@ Config = Mapping[str, Any] | Path
 _POLL_SECONDS: Final = 0.1
 _LAST_LINES: Final = 40
 _READS: Final = 3
+_PORTS: Final = (10_000, 32_000)  # below those that systems give to connections on their way out
 
 
 class TradingBot:
@@ -131,9 +133,9 @@ class TradingBot:
         if self.process is not None:
             with suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait(timeout=30)
+            self.process.wait(timeout=120)
 
-    def stop(self, seconds: float = 40.0) -> int | None:
+    def stop(self, seconds: float = 160.0) -> int | None:
         """End it as an operator does (SIGINT) and return its exit status; killed when it takes longer."""
         if self.process is None:
             return None
@@ -154,7 +156,7 @@ class TradingBot:
         """Return whether the process runs."""
         return self.process is not None and self.process.poll() is None
 
-    def ready(self, seconds: float = 60.0) -> bool:
+    def ready(self, seconds: float = 300.0) -> bool:
         """Wait until the first loop since the latest start is done."""
         return self.wait(lambda: "Bot heartbeat" in self.log(latest=True), seconds)
 
@@ -183,7 +185,7 @@ class TradingBot:
         return "\n".join(self.log().splitlines()[-_LAST_LINES:])
 
     def rest(
-        self, method: str, path: str, body: Mapping[str, Any] | None = None, *, seconds: float = 20.0
+        self, method: str, path: str, body: Mapping[str, Any] | None = None, *, seconds: float = 120.0
     ) -> tuple[int, Any]:
         """Ask the REST API, e.g. ``rest("GET", "status")``, and return status and body.
 
@@ -238,7 +240,9 @@ class TradingBot:
             # After SIGKILL a journal may be left, and only a reader that may write can roll it back.
             modes = ["ro"] * (_READS - 1) + ["rw"] if self.alive() else ["rw"] * _READS
             file = f"file:{url.database}"
-            addresses = [url.set(database=file, query={"mode": mode, "uri": "true"}) for mode in modes]
+            addresses = [
+                url.set(database=file, query={"mode": mode, "uri": "true", "timeout": "30"}) for mode in modes
+            ]
         for number, address in enumerate(addresses, 1):
             try:
                 with create_engine(address, poolclass=NullPool).connect() as connection:
@@ -285,6 +289,9 @@ def _aware(value: Any) -> Any:
 
 
 def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
+    # One that the system gave would be free for anybody's connections until the bot listens, seconds later.
+    while True:
+        port = random.SystemRandom().randint(*_PORTS)
+        with socket.socket() as listener, suppress(OSError):
+            listener.bind(("127.0.0.1", port))
+            return port

@@ -20,7 +20,8 @@ from typing import Final
 
 FASTEST: Final = 10_000.0
 _SOURCE: Final = Path(__file__).with_name("stepped_clock.c")
-_LAYOUT: Final = struct.Struct("@qqqdd")
+_LAYOUT: Final = struct.Struct("@qqqqdd")
+_NEVER: Final = 2**63 - 1
 _FLAGS: Final = ("-shared", "-fPIC", "-O2")
 
 
@@ -47,7 +48,7 @@ class WallClock:
         path.write_bytes(bytes(_LAYOUT.size))
         self.path = path
         self._sequence = 0
-        self._told = (0, 0, 0.0)
+        self._told = (0, 0, _NEVER, 0.0)
         with path.open("r+b") as opened:
             self._shared = mmap.mmap(opened.fileno(), _LAYOUT.size)
         self.run(speed, at) if speed else self.step(at)
@@ -69,24 +70,25 @@ class WallClock:
         """Set the time and let it stand there; sleeps are real."""
         self._tell(_nanoseconds(at), 0.0, 1.0)
 
-    def run(self, speed: float, at: datetime | None = None) -> None:
+    def run(self, speed: float, at: datetime | None = None, *, until: datetime | None = None) -> None:
         """Let the time run at ``speed`` times real time from ``at``, default from where it is.
 
+        :param until: where it stands until it is told more, so that whoever leads it may come late; sleeps go on at the speed.
         :raises ValueError: where the speed is not within 0 (excluded) to ``FASTEST``.
         """
         if not (math.isfinite(speed) and 0.0 < speed <= FASTEST):
             raise ValueError(f"`speed` must be above 0 and at most {FASTEST:g}, was {speed!r}")
-        self._tell(self.nanoseconds() if at is None else _nanoseconds(at), speed, speed)
+        bound = _NEVER if until is None else _nanoseconds(until)
+        self._tell(None if at is None else _nanoseconds(at), speed, speed, bound)
 
     @property
     def speed(self) -> float:
         """Return how many seconds pass in a real one; 0 where the time stands."""
-        return self._told[2]
+        return self._told[3]
 
     def nanoseconds(self) -> int:
         """Return the time in nanoseconds since the epoch, as the processes see it."""
-        base, monotonic_base, speed = self._told
-        return base + int(speed * float(time.monotonic_ns() - monotonic_base)) if speed else base
+        return self._at(time.monotonic_ns())
 
     def milliseconds(self) -> int:
         """Return the time in milliseconds since the epoch: a clock for `LoopbackExchange`."""
@@ -113,11 +115,16 @@ class WallClock:
         preloaded = [str(library()), *os.environ.get("LD_PRELOAD", "").split()]
         return {"LD_PRELOAD": " ".join(preloaded), "STEPPED_CLOCK": str(self.path.resolve()), "TZ": "UTC"}
 
-    def _tell(self, base: int, speed: float, sleep_speed: float) -> None:
-        told = (base, time.monotonic_ns(), speed)
+    def _at(self, monotonic: int) -> int:
+        base, monotonic_base, until, speed = self._told
+        return min(base + int(speed * float(monotonic - monotonic_base)), until) if speed else base
+
+    def _tell(self, base: int | None, speed: float, sleep_speed: float, until: int = _NEVER) -> None:
+        monotonic = time.monotonic_ns()
+        told = (self._at(monotonic) if base is None else base, monotonic, until, speed)
         # Readers wait while the sequence is odd.
         struct.pack_into("@q", self._shared, 0, self._sequence + 1)
-        struct.pack_into("@qqdd", self._shared, 8, *told, sleep_speed)
+        struct.pack_into("@qqqdd", self._shared, 8, *told, sleep_speed)
         self._sequence += 2
         struct.pack_into("@q", self._shared, 0, self._sequence)
         self._told = told

@@ -12,10 +12,10 @@
 
 #define SECOND 1000000000LL
 
-/* speed 0: the time stands at `base`; otherwise it is base + speed * (CLOCK_MONOTONIC - mono_base).
+/* speed 0: the time stands at `base`; otherwise it is base + speed * (CLOCK_MONOTONIC - mono_base), and stands from `until` on.
    Relative sleeps are divided by `sleep_speed`. `sequence` is odd while the writer is at it. */
 struct told {
-    int64_t sequence, base, mono_base;
+    int64_t sequence, base, mono_base, until;
     double speed, sleep_speed;
 };
 
@@ -36,6 +36,7 @@ static struct told read_told(void) {
         __sync_synchronize();
         seen.base = shared->base;
         seen.mono_base = shared->mono_base;
+        seen.until = shared->until;
         seen.speed = shared->speed;
         seen.sleep_speed = shared->sleep_speed;
         __sync_synchronize();
@@ -53,7 +54,8 @@ static int64_t monotonic(void) {
 static int64_t now(void) {
     struct told told = read_told();
     if (told.speed == 0) return told.base;
-    return told.base + (int64_t)(told.speed * (double)(monotonic() - told.mono_base));
+    int64_t at = told.base + (int64_t)(told.speed * (double)(monotonic() - told.mono_base));
+    return at < told.until ? at : told.until;
 }
 
 int clock_gettime(clockid_t clock, struct timespec *out) {

@@ -24,8 +24,9 @@ from plimsoll.replay.history import Market
 LINKED: Final = ("strategies", "protections", "freqaimodels")
 FORWARDED: Final = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
 POLL_SECONDS: Final = 0.1
-_STANDING_SECONDS: Final = 60.0
-_ENDING_SECONDS: Final = 60.0
+_STANDING_SECONDS: Final = 300.0
+_ENDING_SECONDS: Final = 300.0
+_AGAIN_SECONDS: Final = 30.0  # until another interrupt: Python drops one that meets a finalizer
 
 
 def parsed(command: list[str]) -> dict[str, Any]:
@@ -84,7 +85,7 @@ def run_command(
     environment = {**os.environ, **(clock.environment() if clock else {})}
     # A group of its own, so that an interrupt of the keyboard reaches the bot once, forwarded.
     process = subprocess.Popen(command, env=environment, process_group=0)
-    started, ended = time.monotonic(), None
+    started, ended, told = time.monotonic(), None, -_AGAIN_SECONDS
     try:
         with _forwarding(process):
             while process.poll() is None:
@@ -94,6 +95,8 @@ def run_command(
                 if exchange.now() >= end_ms and ended is None:
                     ended = time.monotonic()
                     console.print("The history has ended; ending the bot.")
+                if ended is not None and time.monotonic() > told + _AGAIN_SECONDS:
+                    told = time.monotonic()
                     process.send_signal(signal.SIGINT)
                 if ended is not None and time.monotonic() > ended + _ENDING_SECONDS:
                     process.kill()

@@ -23,10 +23,17 @@ from boundary_harness import CONFIG, HERE, PREAMBLE
 from interrupt import interrupt
 
 from plimsoll.market.candle_files import write_market
+from plimsoll.market.clock import WallClock, unavailable
 from plimsoll.market.exchange import LoopbackExchange, exchange_config
 from plimsoll.market.history import FileHistory
 from plimsoll.market.simulate import PairModel, simulate_market
 
+# Of a Wednesday: what goes by the hour, the day or the week, and the next payment of funding, is far away.
+BEGIN = datetime(2024, 2, 7, 9, 2, tzinfo=UTC)
+LOCKED_SECONDS = 120.0  # for a database: the bot may be held up while it writes, and the test while it reads
+PATIENCE = (
+    5.0  # times the seconds that a wait takes at most here: another machine may be slow, and do other things
+)
 # Coins whose maintenance tiers Freqtrade brings along.
 COINS = [
     "BTC",
@@ -67,18 +74,28 @@ def pair_of(number: int) -> str:
 
 
 class MovablePrices(FileHistory):
-    """Tell the files' last prices times a factor."""
+    """Tell the files' last prices times a factor, and only the test moves them where they ``stand_at`` a moment."""
 
     factor = 1.0
+    stand_at: datetime | None = None
 
     def last_price(self, pair: str, *, now_ms: int) -> float | None:
-        price = super().last_price(pair, now_ms=now_ms)
+        at_ms = now_ms if self.stand_at is None else round(self.stand_at.timestamp() * 1000)
+        price = super().last_price(pair, now_ms=at_ms)
         return None if price is None else price * self.factor
 
 
-def market_until_now(datadir: Path, pairs: Sequence[str]) -> MovablePrices:
-    """Write 35 days of candles that reach beyond now."""
-    midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+def clock_of_a_bot(path: Path, *, stands: bool = False) -> tuple[WallClock, dict[str, str]]:
+    """Return a clock that runs or stands from `BEGIN`, and what puts a bot under it; without a C compiler it tells the real time."""
+    if unavailable() is not None:
+        return WallClock(path, datetime.now(UTC), 1.0), {}
+    clock = WallClock(path, BEGIN, 0.0 if stands else 1.0)
+    return clock, clock.environment()
+
+
+def market_until_now(datadir: Path, pairs: Sequence[str], now: datetime | None = None) -> MovablePrices:
+    """Write 36 days of candles that reach a day beyond now."""
+    midnight = (now or datetime.now(UTC)).replace(hour=0, minute=0, second=0, microsecond=0)
     models = [
         PairModel(
             pair=pair,
@@ -124,16 +141,20 @@ class Bot:
     def trades(self) -> list[dict[str, Any]]:
         if not self._database.exists():
             return []
-        with sqlite3.connect(f"file:{self._database}?mode=ro", uri=True, timeout=10) as connection:
+        with sqlite3.connect(
+            f"file:{self._database}?mode=ro", uri=True, timeout=LOCKED_SECONDS
+        ) as connection:
             connection.row_factory = sqlite3.Row
             try:
                 return [dict(row) for row in connection.execute("select * from trades")]
-            except sqlite3.OperationalError:
-                return []
+            except sqlite3.OperationalError as error:
+                if "no such table" in str(error):
+                    return []
+                raise
 
     def wait(self, condition: Callable[[], bool], seconds: float) -> bool:
         """Wait until something holds; False when time is up or the bot has ended."""
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + PATIENCE * seconds
         while time.monotonic() < deadline and self.alive():
             if condition():
                 return True
@@ -151,7 +172,7 @@ class Bot:
             headers={"Content-Type": "application/json", "Authorization": f"Basic {self._credentials()}"},
         )
         try:
-            with urllib.request.urlopen(request, timeout=20) as answer:
+            with urllib.request.urlopen(request, timeout=PATIENCE * 40) as answer:
                 return answer.status, json.load(answer)
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode(errors="replace")
@@ -172,11 +193,12 @@ def running_bot(
     """Run a strategy until the block ends, then end it as an operator does."""
     (directory / "strategies").mkdir(parents=True)
     (directory / "strategies" / "generated.py").write_text(PREAMBLE + source)
-    prices = market_until_now(directory / "live", pairs)
-    api = {
+    clock, clocked = clock_of_a_bot(directory / "clock")
+    prices = market_until_now(directory / "live", pairs, clock.now())
+    prices.stand_at = clock.now()
+    api: dict[str, Any] = {
         "enabled": True,
         "listen_ip_address": "127.0.0.1",
-        "listen_port": _free_port(),
         "verbosity": "error",
         "enable_openapi": False,
         "jwt_secret_key": secrets.token_hex(32),
@@ -185,13 +207,18 @@ def running_bot(
         "password": secrets.token_hex(16),
     }
     own = {
-        "db_url": f"sqlite:///{directory / 'trades.sqlite'}",
+        "db_url": f"sqlite:///{directory / 'trades.sqlite'}?timeout={LOCKED_SECONDS:g}",
         "api_server": api,
         "force_entry_enable": True,
         "initial_state": "running",
         "internals": {"process_throttle_secs": 1},
     }
-    with LoopbackExchange(pairs=pairs, source=prices) as exchange:
+    with (
+        clock,
+        _reserved_port() as port,
+        LoopbackExchange(pairs=pairs, source=prices, now=clock.milliseconds) as exchange,
+    ):
+        api["listen_port"] = port
         command = [
             sys.executable,
             "-m",
@@ -212,6 +239,7 @@ def running_bot(
             "COLUMNS": "500",
             "PYTHONPATH": str(HERE),
             "LOOPS": str(directory / "loops"),
+            **clocked,
             **env,
         }
         with (directory / "bot.log").open("wb") as stream:
@@ -222,10 +250,13 @@ def running_bot(
                     interrupt(process)
             finally:
                 process.kill()
-                process.wait(timeout=10)
+                process.wait(timeout=120)
 
 
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
+@contextmanager
+def _reserved_port() -> Iterator[int]:
+    # Bound all the while, so that nobody else gets it; an address to be used again is the bot's to listen at.
+    with socket.socket() as holder:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        holder.bind(("127.0.0.1", 0))
+        yield int(holder.getsockname()[1])

@@ -24,6 +24,11 @@ WALLET = 10_000.0
 START = datetime(2024, 1, 1, tzinfo=UTC)
 WARM_UP_DAYS = 32  # the first day of trading has 745 hours before it
 
+# An exchange that is kept from its work answers late: without an answer an order would be lost.
+PATIENT_EXCHANGE: dict[str, Any] = {
+    "ccxt_config": {"timeout": 120_000},
+    "ccxt_async_config": {"timeout": 120_000},
+}
 CONFIG: dict[str, Any] = {
     "dry_run": True,
     "dry_run_wallet": WALLET,
@@ -36,6 +41,7 @@ CONFIG: dict[str, Any] = {
     "entry_pricing": {"price_side": "same", "use_order_book": True, "order_book_top": 1},
     "exit_pricing": {"price_side": "same", "use_order_book": True, "order_book_top": 1},
     "pairlists": [{"method": "StaticPairList"}],
+    "exchange": PATIENT_EXCHANGE,
     # Always a cold start, so that the same share of equity is at risk in every trade.
     "plimsoll": {"kelly": {"min_trades": 1000}},
 }
@@ -113,7 +119,7 @@ def backtest(
             exchange_url=exchange.url,
             pairs=pairs,
             env={"PYTHONPATH": str(HERE), "TRADE_NOTES": str(notes), "NO_REPORTS": "1", **(env or {})},
-            timeout=240,
+            timeout=1800,
         )
     if check:
         assert run.succeeded, run.output[-6000:]

@@ -16,4 +16,6 @@ DRY_RUN: dict[str, Any] = {
     "exit_pricing": {"price_side": "other", "use_order_book": True, "order_book_top": 1},
     "order_types": {"entry": "market", "exit": "market", "stoploss": "market", "stoploss_on_exchange": False},
     "pairlists": [{"method": "StaticPairList"}],
+    # The exchange is a thread of the test's process, which a busy machine may keep for longer than the usual ten seconds.
+    "exchange": {"ccxt_config": {"timeout": 120_000}, "ccxt_async_config": {"timeout": 120_000}},
 }

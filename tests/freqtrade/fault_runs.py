@@ -30,6 +30,10 @@ HOUR_MS = 3_600_000
 DAYS = 36
 # Every 5m candle goes from one side of its level to the other, so that there is an ATR where nothing happens.
 WIGGLE = 0.0025
+# The time leaps by what a bot used to miss during a loop at a speed, and only when every bot has begun a loop since the last leap: so
+# what the bots see of the market does not depend on how fast they are. In between it goes on at a pace at which little happens.
+LEAP = 0.3  # real seconds
+PACE = 20.0
 HEAD = """
 import os
 import time
@@ -63,8 +67,8 @@ CONFIG: dict[str, Any] = {
     "exchange": {
         "outdated_offset": 10_000,
         # Books are asked for with the first, candles with the second, many at once.
-        "ccxt_config": {"timeout": 700},
-        "ccxt_async_config": {"timeout": 5000},
+        "ccxt_config": {"timeout": 1500},
+        "ccxt_async_config": {"timeout": 60_000},
     },
     "internals": {"process_throttle_secs": 1},
 }
@@ -156,29 +160,57 @@ class Rig:
         return [float(line) for line in path.read_text().split("\n")[:-1]] if path.exists() else []
 
     def on(self, *faults: Fault) -> list[Episode]:
-        for fault in faults:
-            self.faults.on(fault)
-        made = [Episode(fault, self.true_ms()) for fault in faults]
+        with self.standing():
+            for fault in faults:
+                self.faults.on(fault)
+            made = [Episode(fault, self.true_ms()) for fault in faults]
         self.episodes += made
         return made
 
     def off(self, made: Sequence[Episode]) -> None:
-        for episode in made:
-            self.faults.off(episode.fault)
-            episode.end = self.true_ms()
+        with self.standing():
+            for episode in made:
+                self.faults.off(episode.fault)
+                episode.end = self.true_ms()
+
+    @contextmanager
+    def standing(self) -> Iterator[None]:
+        """Let the exchange's time stand, so that what happens and what is noted of it have one moment."""
+        speed = self.market_clock.speed
+        self.market_clock.step(self.market_clock.now())
+        yield
+        self.market_clock.run(speed)
+
+    def leap(self, seconds: float, pace: float) -> None:
+        """Let the time leap and then go on at a pace, and wait until every bot has begun a loop since."""
+        by = timedelta(seconds=seconds)
+        if self.market_clock is not self.clock:
+            self.market_clock.run(pace, self.market_clock.now() + by)
+        self.clock.run(pace, self.clock.now() + by)
+        begun = {bot.directory: len(self.loops(bot)) for bot in self.bots.values()}
+        deadline = time.monotonic() + 300.0
+        while any(len(self.loops(bot)) <= begun[bot.directory] for bot in self.bots.values()):
+            assert all(bot.alive() for bot in self.bots.values()), self.words()
+            assert time.monotonic() < deadline, self.words()
+            time.sleep(0.02)
 
     def until(self, at: datetime, speed: float) -> None:
         """Let the time pass at a speed until a moment; it goes on then."""
-        if self.clock.now() < at:
-            self.run(speed)
-            time.sleep(max(0.0, (at - self.clock.now()).total_seconds()) / speed)
+        while (left := (at - self.clock.now()).total_seconds()) > 0.0:
+            self.leap(min(left, LEAP * speed), PACE)
 
-    def each(self, holds: Callable[[TradingBot], bool], seconds: float, *, speed: float) -> bool:
-        """Wait real seconds until something holds for every bot."""
-        self.run(speed)
-        return all(bot.wait(lambda b=bot: holds(b), seconds) for bot in self.bots.values())
+    def each(
+        self, holds: Callable[[TradingBot], bool], seconds: float = 600.0, *, speed: float, pace: float = PACE
+    ) -> bool:
+        """Let the time pass at a speed until something holds for every bot, real seconds at most."""
+        deadline = time.monotonic() + seconds
+        while not all(holds(bot) for bot in self.bots.values()):
+            if time.monotonic() >= deadline:
+                return False
+            self.leap(LEAP * speed, pace)
+        return True
 
-    def pass_loops(self, number: int, seconds: float = 30.0, *, speed: float) -> bool:
+    def pass_loops(self, number: int, seconds: float = 600.0, *, speed: float) -> bool:
         goals = {bot.directory: len(self.loops(bot)) + number + 1 for bot in self.bots.values()}
         return self.each(lambda bot: len(self.loops(bot)) >= goals[bot.directory], seconds, speed=speed)
 
@@ -206,7 +238,6 @@ def running(
     *,
     raw: bool = True,
     own_clock: bool = False,
-    speed: float = 100.0,
     config: Mapping[str, Any] | None = None,
     raw_config: Mapping[str, Any] | None = None,
 ) -> Iterator[Rig]:
@@ -240,8 +271,8 @@ def running(
             stack.enter_context(bots[name])
         rig = Rig(bots, clock, replay, faults, exchange, other)
         for bot in bots.values():
-            assert bot.ready(90), bot.last_words()
-        rig.run(speed)
+            assert bot.ready(600), bot.last_words()
+        rig.run(PACE)
         yield rig
     assert not exchange.unknown_requests
     assert not exchange.failed_requests

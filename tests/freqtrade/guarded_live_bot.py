@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -26,6 +26,7 @@ SYMBOLS = {BTC: "BTCUSDT", ETH: "ETHUSDT", LTC: "LTCUSDT"}
 START = datetime(2024, 1, 1, tzinfo=UTC)
 BEGIN = START + timedelta(days=33, hours=1, minutes=2)
 WALLET = 10_000.0
+PATIENCE = 5.0  # times the seconds that a wait takes at most: another machine may be slow, or busy
 # The test tells it what to do, in a file: which pairs signal an entry, and which trades it closes.
 STRATEGY = """
 import json
@@ -136,6 +137,14 @@ class GuardedLiveBot(SteppedBot):
         path = self.directory / "config-3.json"
         path.write_text(json.dumps(OVERRIDES | {"plimsoll": {**LIMITS, **plimsoll}}))
 
+    def wait(self, condition: Callable[[], bool], seconds: float) -> bool:
+        return super().wait(condition, PATIENCE * seconds)
+
+    def rest(
+        self, method: str, path: str, body: Mapping[str, Any] | None = None, *, seconds: float = PATIENCE * 40
+    ) -> tuple[int, Any]:
+        return super().rest(method, path, body, seconds=seconds)
+
     def forward(self, seconds: float, times: int = 3) -> None:
         """Let the clock jump and wait for some whole loops."""
         self.step(self.clock.now() + timedelta(seconds=seconds), times)
@@ -166,9 +175,16 @@ class GuardedLiveBot(SteppedBot):
 
     def filled(self, pair: str, side: str) -> list[Order]:
         """Return the filled orders of a pair and side (``BUY``, ``SELL``) that the bot placed."""
-        orders = [each for each in self.account.orders.values() if each.symbol == SYMBOLS[pair]]
+        with self.account.lock:
+            orders = [each for each in self.account.orders.values() if each.symbol == SYMBOLS[pair]]
         ours = [each for each in orders if not each.client_id.startswith(("web_", "autoclose-"))]
         return [each for each in ours if each.side == side and each.filled]
+
+    def liquidations(self) -> list[Order]:
+        """Return the orders by which the exchange took positions over."""
+        with self.account.lock:
+            every = list(self.account.orders.values())
+        return [each for each in every if each.client_id.startswith("autoclose-")]
 
     def position(self, pair: str) -> dict[str, Any]:
         """Return what the status document says of a position."""

@@ -12,12 +12,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from boundary_bot import Bot, MovablePrices, market_until_now
+from boundary_bot import LOCKED_SECONDS, Bot, MovablePrices, clock_of_a_bot, market_until_now
 from boundary_harness import CONFIG, HERE
 from interrupt import interrupt
 
 from plimsoll.market.account import SimulatedAccount
+from plimsoll.market.clock import WallClock
 from plimsoll.market.exchange import LoopbackExchange, exchange_config
+from plimsoll.market.history import Funding, Window
 from plimsoll.market.orders import Order, StopOrder
 
 LIVE_CONFIG: dict[str, Any] = {
@@ -47,6 +49,12 @@ class LivePrices(MovablePrices):
     def mark_price(self, pair: str, *, now_ms: int) -> float | None:
         return self.last_price(pair, now_ms=now_ms)
 
+    def funding(self, pair: str, window: Window) -> list[Funding]:
+        # Nothing is paid while the bot runs, also where it lives by the machine's own clock.
+        assert self.stand_at is not None
+        known_ms = min(window.now_ms, round(self.stand_at.timestamp() * 1000))
+        return super().funding(pair, window._replace(now_ms=known_ms))
+
 
 class LiveBot(Bot):
     """A running bot, and the account and the exchange at its other end."""
@@ -54,20 +62,24 @@ class LiveBot(Bot):
     account: SimulatedAccount
     exchange: LoopbackExchange
     prices: LivePrices
+    clock: WallClock
 
     def orders(self) -> list[dict[str, Any]]:
-        with sqlite3.connect(f"file:{self._database}?mode=ro", uri=True, timeout=10) as connection:
+        with sqlite3.connect(
+            f"file:{self._database}?mode=ro", uri=True, timeout=LOCKED_SECONDS
+        ) as connection:
             connection.row_factory = sqlite3.Row
             return [dict(row) for row in connection.execute("select * from orders order by id")]
 
     def resting_stops(self, symbol: str) -> list[StopOrder]:
-        return [
-            each for each in self.account.stop_orders.values() if each.symbol == symbol and each.is_resting
-        ]
+        with self.account.lock:
+            every = list(self.account.stop_orders.values())
+            return [each for each in every if each.symbol == symbol and each.is_resting]
 
     def bots_orders(self, symbol: str) -> list[Order]:
         """Return the orders of a symbol that neither a person nor the exchange itself placed."""
-        orders = [each for each in self.account.orders.values() if each.symbol == symbol]
+        with self.account.lock:
+            orders = [each for each in self.account.orders.values() if each.symbol == symbol]
         return [each for each in orders if not each.client_id.startswith(("web_", "autoclose-"))]
 
     def strangers(self) -> list[str]:
@@ -85,15 +97,21 @@ def running_live_bot(
     env: Mapping[str, str] | None = None,
     *,
     wallet_balance: float = 10_000.0,
+    clock_stands: bool = False,
 ) -> Iterator[LiveBot]:
-    """Run a strategy live until the block ends, then end it as an operator does."""
+    """Run a strategy live until the block ends, then end it as an operator does.
+
+    Prices stand until the test moves them, and so does the clock with ``clock_stands``.
+    """
     (directory / "strategies").mkdir(parents=True)
     (directory / "strategies" / "generated.py").write_text(source)
-    market_until_now(directory / "live", pairs)
+    clock, clocked = clock_of_a_bot(directory / "clock", stands=clock_stands)
+    market_until_now(directory / "live", pairs, clock.now())
     prices = LivePrices(directory / "live")
-    account = SimulatedAccount(pairs, prices, wallet_balance=wallet_balance)
-    own = {"db_url": f"sqlite:///{directory / 'trades.sqlite'}"}
-    with LoopbackExchange(pairs, prices, account=account) as exchange:
+    prices.stand_at = clock.now()
+    account = SimulatedAccount(pairs, prices, clock.milliseconds, wallet_balance=wallet_balance)
+    own = {"db_url": f"sqlite:///{directory / 'trades.sqlite'}?timeout={LOCKED_SECONDS:g}"}
+    with clock, LoopbackExchange(pairs, prices, clock.milliseconds, account=account) as exchange:
         command = [sys.executable, "-m", "freqtrade", "trade", "--strategy", strategy]
         command += ["--user-data-dir", str(directory)]
         layers = (LIVE_CONFIG, config or {}, own, exchange_config(exchange.url, pairs, live=True))
@@ -102,15 +120,15 @@ def running_live_bot(
             path.write_text(json.dumps(layer))
             command += ["-c", str(path)]
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("FREQTRADE__")}
-        environment = {**inherited, "COLUMNS": "500", "PYTHONPATH": str(HERE), **(env or {})}
+        environment = {**inherited, "COLUMNS": "500", "PYTHONPATH": str(HERE), **clocked, **(env or {})}
         with (directory / "bot.log").open("wb") as stream:
             process = subprocess.Popen(command, stdout=stream, stderr=stream, env=environment)
             try:
                 running = LiveBot(directory, process, prices, {})
-                running.account, running.exchange = account, exchange
+                running.account, running.exchange, running.clock = account, exchange, clock
                 yield running
                 if process.poll() is None:
                     interrupt(process)
             finally:
                 process.kill()
-                process.wait(timeout=10)
+                process.wait(timeout=120)

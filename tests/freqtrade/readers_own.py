@@ -43,7 +43,7 @@ class BollingerRsi(IStrategy):
     def leverage(self, pair, current_time, current_rate, proposed_leverage, max_leverage, entry_tag, side, **kwargs):
         return 10.0
 """
-# As `freqtrade new-config` writes it.
+# As `freqtrade new-config` writes it, and patient with an exchange that a busy machine keeps from answering.
 CONFIG: dict[str, Any] = {
     "$schema": "https://schema.freqtrade.io/schema.json",
     "max_open_trades": 3,
@@ -68,8 +68,8 @@ CONFIG: dict[str, Any] = {
         "name": "binance",
         "key": "",
         "secret": "",
-        "ccxt_config": {},
-        "ccxt_async_config": {},
+        "ccxt_config": {"timeout": 120_000},
+        "ccxt_async_config": {"timeout": 120_000},
         "pair_whitelist": ["BTC/USDT:USDT", "ETH/USDT:USDT"],
         "pair_blacklist": [],
     },
@@ -78,5 +78,5 @@ CONFIG: dict[str, Any] = {
     "bot_name": "freqtrade",
     "initial_state": "running",
     "force_entry_enable": False,
-    "internals": {"process_throttle_secs": 2},
+    "internals": {"process_throttle_secs": 5},
 }

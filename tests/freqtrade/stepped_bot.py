@@ -179,7 +179,11 @@ class SteppedBot(TradingBot):
         (directory / "strategies").mkdir(parents=True, exist_ok=True)
         (directory / "strategies" / "generated.py").write_text(COUNTING + source)
         env = {"STEPPED_BOT": str(directory.resolve()), **(env or {})}
-        super().__init__(exchange, directory, strategy, configs=[CONFIG], clock=clock, env=env, **options)
+        # Freqtrade gives up a lock that another process has for five seconds, and a process may stand for longer.
+        url = options.pop("db_url", None) or f"sqlite:///{directory.resolve() / 'trades.sqlite'}?timeout=120"
+        super().__init__(
+            exchange, directory, strategy, configs=[CONFIG], clock=clock, env=env, db_url=url, **options
+        )
         self.clock = clock
         self.starts = 0
         self._loops = self.directory / "loops"
@@ -191,12 +195,12 @@ class SteppedBot(TradingBot):
         self.starts += 1
         super().start()
 
-    def stop(self, seconds: float = 40.0) -> int | None:
+    def stop(self, seconds: float = 240.0) -> int | None:
         """End it with SIGINT between two queries: amid one, Freqtrade cannot commit at its end, and logs so."""
         if self.process is not None and self.alive():
             self._stop.touch()
             with suppress(subprocess.TimeoutExpired):
-                self.process.wait(timeout=min(seconds, 10.0))
+                self.process.wait(timeout=min(seconds, 60.0))
             self._stop.unlink(missing_ok=True)
         return super().stop(seconds)
 
@@ -207,12 +211,17 @@ class SteppedBot(TradingBot):
         return {**inherited, **self.clock.environment()}
 
     def plimsoll(self, *arguments: str) -> tuple[int, str]:
-        """Run the command line beside the bot, by the same clock; return its exit status and what it printed."""
+        """Run the command line beside the bot, by the same clock; return its exit status and what it printed.
+
+        It waits for the bot's answer as long as it takes, unless told otherwise.
+        """
+        command, *rest = arguments
+        patience = ["--wait", "300"] if command in ("checkin", "reset") else []
         done = subprocess.run(
-            [sys.executable, "-m", "plimsoll.cli", *arguments],
+            [sys.executable, "-m", "plimsoll.cli", command, *patience, *rest],
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=600,
             env=self.environment | {"COLUMNS": "200"},
         )
         return done.returncode, done.stdout + done.stderr
@@ -224,7 +233,7 @@ class SteppedBot(TradingBot):
         """Return the number of the loop in which it made up its mind to exit last."""
         return int((self.directory / "exits").read_text().split()[-1])
 
-    def loop(self, times: int, seconds: float = 60.0) -> None:
+    def loop(self, times: int, seconds: float = 300.0) -> None:
         """Wait for so many whole loops from now on; what is running already does not count.
 
         :raises Died: where the bot ends before.

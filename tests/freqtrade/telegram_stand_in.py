@@ -32,6 +32,16 @@ TOKEN = "110201543:stand-in-for-a-token"
 CHAT_ID = 4242
 LONGEST_TEXT = 4096
 LONGEST_POLL_SECONDS = 20.0
+# Put before a strategy, has a bot wait for longer than five seconds: a message that is not answered by then is lost.
+PATIENT = """
+from functools import partialmethod
+
+from telegram.request import HTTPXRequest
+
+HTTPXRequest.__init__ = partialmethod(
+    HTTPXRequest.__init__, read_timeout=120.0, write_timeout=120.0, connect_timeout=120.0, pool_timeout=120.0
+)
+"""
 # What Telegram takes in its old Markdown: entities do not nest, and a lone sign must be escaped.
 MARKDOWN_PIECE = re.compile(
     r"\\[_*`\[] | ```.*?``` | `(?!``)[^`]*` | \*[^*]*\* | _[^_]*_ | \[[^\]]*\] | [^_*`\[]",
@@ -105,14 +115,27 @@ class TelegramStandIn:
             "FREQTRADE__TELEGRAM__CHAT_ID": str(CHAT_ID),
         }
 
-    def say(self, text: str, *, chat_id: int = CHAT_ID, seconds: float = 60.0) -> int:
+    def listened_to(self, seconds: float = 300.0) -> None:
+        """Wait until the bot listens.
+
+        :raises TimeoutError: where it does not listen in time.
+        """
+        with self._changed:
+            if not self._changed.wait_for(lambda: self._polled, seconds):
+                raise TimeoutError(f"the bot did not listen within {seconds:g} s; it called {self.calls}")
+
+    def bot_ended(self) -> None:
+        """Take note that nobody listens until the next bot does."""
+        with self._changed:
+            self._polled = False
+
+    def say(self, text: str, *, chat_id: int = CHAT_ID, seconds: float = 300.0) -> int:
         """Write to the bot, once it listens; return how many messages it had sent before.
 
         What comes before its first poll Freqtrade drops. :raises TimeoutError: where it does not listen in time.
         """
         with self._changed:
-            if not self._changed.wait_for(lambda: self._polled, seconds):
-                raise TimeoutError(f"the bot did not listen within {seconds:g} s; it called {self.calls}")
+            self.listened_to(seconds)
             message = self._message(chat_id, text)
             if text.startswith("/"):
                 message["entities"] = [{"type": "bot_command", "offset": 0, "length": len(text.split()[0])}]
@@ -121,7 +144,7 @@ class TelegramStandIn:
             self._changed.notify_all()
             return len(self.messages)
 
-    def wait(self, containing: str, *, after: int = 0, seconds: float = 20.0) -> str:
+    def wait(self, containing: str, *, after: int = 0, seconds: float = 150.0) -> str:
         """Return the first text with these words that was sent, not counting the first ``after`` messages.
 
         :raises TimeoutError: with all that was sent and refused, where none comes in time.
@@ -139,7 +162,7 @@ class TelegramStandIn:
                 )
             return text
 
-    def ask(self, command: str, containing: str, *, seconds: float = 20.0) -> str:
+    def ask(self, command: str, containing: str, *, seconds: float = 150.0) -> str:
         """Write to the bot and return its answer, known by some words of it."""
         return self.wait(containing, after=self.say(command), seconds=seconds)
 

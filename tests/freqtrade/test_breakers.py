@@ -151,7 +151,7 @@ def run(
             configs=[CONFIG],
             exchange_url=exchange.url,
             pairs=pairs,
-            timeout=300,
+            timeout=1800,
         ).check()
         assert exchange.unknown_requests == []
     handler = get_datahandler(user_data / "data" / "binance", "feather")

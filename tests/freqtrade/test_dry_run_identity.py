@@ -135,7 +135,7 @@ def backtested(user_data: Path) -> Run:
             exchange_url=exchange.url,
             pairs=PAIRS,
             env={"STEPPED_BOT": str(user_data)},
-            timeout=120,
+            timeout=900,
         ).check()
     trades = [
         {
@@ -159,7 +159,7 @@ def traded(user_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
         exchange = stack.enter_context(LoopbackExchange(PAIRS, source=prices, now=clock.milliseconds))
         bot = SteppedBot(exchange, directory, "Guarding", STRATEGY, clock)
         stack.enter_context(bot)
-        bot.loop(4, 90.0)
+        bot.loop(4)
         for hour in range(1, HOURS + 1):
             begins = BEGIN + timedelta(hours=hour)
             for seconds, times in ((-6, 1), (-3, 1), (2, 2)):

@@ -75,6 +75,12 @@ def closed(bot: LiveBot, pair: str, seconds: float = 30) -> bool:
     return bot.wait(lambda: not trade_of(bot, pair)["is_open"], seconds)
 
 
+def granted(directory: Path) -> list[dict[str, Any]]:
+    """Return the plans of the journal that were granted."""
+    records = journal.read(directory / "plimsoll" / "GuardedSided-live.jsonl")
+    return [each for each in records if each["kind"] == "plan" and each["granted"]]
+
+
 def paid(bot: LiveBot, symbol: str) -> float:
     """Return what the wallet gained by a symbol, fees and funding included."""
     return sum(each.amount for each in bot.account.incomes if each.symbol == symbol)
@@ -89,12 +95,9 @@ def test_live_bot_when_price_crosses_the_resting_stops_then_books_what_the_excha
         )
         assert rests, bot.last_words()
         assert opened(bot)
-        plans = [
-            each
-            for each in journal.read(tmp_path / "bot" / "plimsoll" / "GuardedSided-live.jsonl")
-            if each["kind"] == "plan" and each["granted"]
-        ]
-        assert {each["pair"] for each in plans} == set(PAIRS)
+        # A loop writes its journal at its end.
+        assert bot.wait(lambda: {each["pair"] for each in granted(tmp_path / "bot")} == set(PAIRS), 30)
+        plans = granted(tmp_path / "bot")
         for plan in plans:
             (size,) = [each for each in plan["answers"] if each["rule"] == "risk_size"]
             assert size["numbers"]["equity"] == pytest.approx(10_000, rel=1e-3)
@@ -114,8 +117,9 @@ def test_live_bot_when_price_crosses_the_resting_stops_then_books_what_the_excha
 
         for pair, symbol, sign in ((BTC, "BTCUSDT", 1.0), (ETH, "ETHUSDT", -1.0)):
             (stop,) = bot.resting_stops(symbol)
-            price = bot.account.quote(symbol).last
-            bot.prices.factors[pair] = stop.trigger_price / price * (1 - sign * 0.002)
+            with bot.account.lock:
+                price = bot.account.quote(symbol).last
+                bot.prices.factors[pair] = stop.trigger_price / price * (1 - sign * 0.002)
             assert closed(bot, pair), bot.last_words()
             trade, filled = trade_of(bot, pair), bot.account.orders[stop.order_id]
             assert stop.status == "FINISHED"
@@ -188,14 +192,19 @@ def test_live_bot_when_orders_wait_time_out_trail_and_exit_then_leaves_nothing_a
     tmp_path: Path,
 ) -> None:
     """The long is filled when the price comes to its order; the short's order times out each time."""
-    with running_live_bot(tmp_path / "bot", "Waiting", SOURCE, PAIRS, {"stake_amount": 1_000}) as bot:
-        assert bot.wait(lambda: len(bot.bots_orders("BTCUSDT")) == 1, 90), bot.last_words()
+    config = {"stake_amount": 1_000}
+    with running_live_bot(tmp_path / "bot", "Waiting", SOURCE, PAIRS, config, clock_stands=True) as bot:
+        placed = bot.wait(
+            lambda: all(len(bot.bots_orders(symbol)) == 1 for symbol in ("BTCUSDT", "ETHUSDT")), 90
+        )
+        assert placed, bot.last_words()
         (entry,) = bot.bots_orders("BTCUSDT")
         with bot.account.lock:
             assert (entry.status, entry.filled) == ("NEW", 0.0)
             bot.prices.factors[BTC] = 0.994
             bot.account.advance()
         assert (entry.status, entry.average) == ("FILLED", entry.price)
+        bot.clock.run(1.0)  # it has stood: however slow the bot was, no order had timed out
         assert bot.wait(lambda: len(bot.resting_stops("BTCUSDT")) == 1, 30), bot.last_words()
         (first,) = bot.resting_stops("BTCUSDT")
         assert first.kind == "STOP"
@@ -216,7 +225,8 @@ def test_live_bot_when_orders_wait_time_out_trail_and_exit_then_leaves_nothing_a
         assert trade["exit_reason"] == "enough"
         assert trade["close_profit_abs"] == pytest.approx(paid(bot, "BTCUSDT"), abs=1e-6)
         assert bot.resting_stops("BTCUSDT") == []
+        timed_out = bot.wait(lambda: bot.bots_orders("ETHUSDT")[0].status == "CANCELED", 30)
+        assert timed_out, bot.last_words()
         shorts = bot.bots_orders("ETHUSDT")
-        assert shorts[0].status == "CANCELED"
         assert {each.filled for each in shorts} == {0.0}
         assert bot.strangers() == []

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from boundary_bot import PATIENCE
 from test_boundary import CONTROL_PAIR, QUIET_PAIRS, Bot, bot, settle
 
 pytestmark = pytest.mark.freqtrade
@@ -19,7 +20,7 @@ def ask(running: Bot, path: str, method: str = "GET") -> Any:
         method=method,
         headers={"Authorization": f"Basic {running._credentials()}"},
     )
-    with urllib.request.urlopen(request, timeout=20) as answer:
+    with urllib.request.urlopen(request, timeout=PATIENCE * 40) as answer:
         return json.load(answer)
 
 

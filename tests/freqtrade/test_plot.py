@@ -22,6 +22,7 @@ from plimsoll.market.exchange import LoopbackExchange
 pytestmark = pytest.mark.freqtrade
 
 LONG, SHORT = PAIRS = ("BTC/USDT:USDT", "ETH/USDT:USDT")
+SECONDS = 120.0  # for an answer
 OURS = {chart.STOP_LONG, chart.STOP_SHORT, chart.VOLATILITY}
 OVERRIDES = {
     "timeframe": "5m",
@@ -79,7 +80,7 @@ class Webserver(TradingBot):
         at = self._command.index("trade")
         self._command[at : at + 3] = ["webserver"]
 
-    def ready(self, seconds: float = 60.0) -> bool:
+    def ready(self, seconds: float = 400.0) -> bool:
         return self.wait(lambda: self.rest("GET", "ping")[0] == 200, seconds)
 
     def __exit__(self, *_: object) -> None:
@@ -105,7 +106,7 @@ def exchange(user_data: Path) -> Iterator[LoopbackExchange]:
 def bot(exchange: LoopbackExchange, user_data: Path) -> Iterator[TradingBot]:
     own = {"configs": [CONFIG | OVERRIDES], "user_data": user_data, "api": True}
     with TradingBot(exchange, user_data / "bot", "GuardedCharted", **own) as bot:
-        assert bot.wait(lambda: {each["pair"] for each in open_trades(bot)} == set(PAIRS), 60), (
+        assert bot.wait(lambda: {each["pair"] for each in open_trades(bot)} == set(PAIRS), 400), (
             bot.last_words()
         )
         yield bot
@@ -119,15 +120,31 @@ def webserver(exchange: LoopbackExchange, user_data: Path) -> Iterator[Webserver
 
 
 def ask(of: TradingBot, path: str) -> Any:
-    status, answer = of.rest("GET", path)
+    status, answer = of.rest("GET", path, seconds=SECONDS)
     assert status == 200, (answer, of.last_words())
     return answer
 
 
 def open_trades(bot: TradingBot) -> list[dict[str, Any]]:
-    status, answer = bot.rest("GET", "status")
+    status, answer = bot.rest("GET", "status", seconds=SECONDS)
     # A stop is there once the fill has been seen.
     return [each for each in answer if each["amount"] and each["stop_loss_abs"]] if status == 200 else []
+
+
+def chart_and_trade(bot: TradingBot, pair: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the chart of a pair and its trade as it was at that moment: at a candle's end a stop may move."""
+    seen: list[dict[str, Any]] = []
+
+    def stands() -> bool:
+        (before,) = [each for each in open_trades(bot) if each["pair"] == pair]
+        answer = ask(bot, f"pair_candles?pair={quote(pair)}&timeframe=5m")
+        (after,) = [each for each in open_trades(bot) if each["pair"] == pair]
+        seen[:] = [answer, after]
+        return all(before[name] == after[name] for name in ("stop_loss_abs", "liquidation_price"))
+
+    assert bot.wait(stands, 120), bot.last_words()
+    answer, trade = seen
+    return answer, trade
 
 
 def rows(answer: dict[str, Any]) -> list[dict[str, Any]]:
@@ -148,11 +165,10 @@ def assert_ours_beside_the_candles(answer: dict[str, Any]) -> None:
 def test_bot_when_its_chart_is_asked_for_then_it_has_columns_and_the_open_trades_lines(
     bot: TradingBot, pair: str, side: str
 ) -> None:
-    answer = ask(bot, f"pair_candles?pair={quote(pair)}&timeframe=5m")
+    answer, trade = chart_and_trade(bot, pair)
     assert_ours_beside_the_candles(answer)
     assert set(answer["all_columns"]) >= OURS
 
-    (trade,) = [each for each in open_trades(bot) if each["pair"] == pair]
     drawn = [each for each in answer["annotations"] if each.get("label") != "own"]
     # The strategy's own fails for the short pair, and takes nothing of ours with it.
     assert len(answer["annotations"]) - len(drawn) == (1 if side == "long" else 0)
@@ -174,7 +190,7 @@ def test_bot_when_its_chart_is_asked_for_then_it_has_columns_and_the_open_trades
 
 def test_bot_when_the_ui_asks_for_some_columns_then_it_gets_those(bot: TradingBot) -> None:
     body = {"pair": LONG, "timeframe": "5m", "columns": [chart.STOP_LONG], "limit": 5}
-    status, answer = bot.rest("POST", "pair_candles", body)
+    status, answer = bot.rest("POST", "pair_candles", body, seconds=SECONDS)
     assert (status, len(answer["data"])) == (200, 5)
     assert OURS & set(answer["columns"]) == {chart.STOP_LONG}
 

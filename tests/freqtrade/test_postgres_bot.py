@@ -58,21 +58,20 @@ def test_bot_on_postgres_when_killed_or_left_without_its_server_then_goes_on_fro
 
         # A server that hangs makes the bot wait, and no more.
         postgres_server.freeze()
-        time.sleep(2.0)
         loops = bot.loops()
-        time.sleep(1.0)
-        assert bot.loops() == loops
+        time.sleep(3.0)
+        assert bot.loops() <= loops + 1  # what was on its way to its next query
         postgres_server.thaw()
         bot.loop(3)
         assert bot.complaints() == []
 
         # Without its server Freqtrade ends, and does not come up before the server does: nothing is entered and nothing exits.
         postgres_server.stop()
-        assert bot.wait(lambda: not bot.alive(), 30), bot.last_words()
+        assert bot.wait(lambda: not bot.alive(), 240), bot.last_words()
         assert bot.process is not None
         assert bot.process.returncode == 1
         bot.start()
-        assert bot.wait(lambda: not bot.alive(), 60), bot.last_words()
+        assert bot.wait(lambda: not bot.alive(), 300), bot.last_words()
         assert bot.process.returncode == 1
 
         postgres_server.start()

@@ -14,12 +14,14 @@ import time
 import urllib.request
 from base64 import b64encode
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+from dry_run_config import DRY_RUN
 from interrupt import interrupt
 
 from plimsoll.market.candle_files import write_market
@@ -174,6 +176,7 @@ CONFIG: dict[str, Any] = {
     "trading_mode": "futures",
     "margin_mode": "isolated",
     "fee": 0.0001,
+    "exchange": DRY_RUN["exchange"],
     "entry_pricing": {"price_side": "same", "use_order_book": True, "order_book_top": 1},
     "exit_pricing": {"price_side": "same", "use_order_book": True, "order_book_top": 1},
     "pairlists": [{"method": "StaticPairList"}],
@@ -209,7 +212,7 @@ def run(exchange: LoopbackExchange, user_data: Path, *arguments: str) -> Complet
         configs=[CONFIG],
         exchange_url=exchange.url,
         pairs=PAIRS,
-        timeout=120,
+        timeout=600,
     )
     print(f"{finished.seconds:.1f} s: freqtrade {' '.join(arguments)}")
     return finished
@@ -444,19 +447,27 @@ def process(
         )
 
 
+def let_midnight_pass() -> None:
+    now = pd.Timestamp.now(tz="UTC")
+    left = (now.ceil("1d") - now).total_seconds()
+    if left < 300.0:
+        time.sleep(left + 1.0)
+
+
 def test_trade_when_dry_run_then_protections_load_and_lock_after_the_first_close(user_data):
+    let_midnight_pass()  # a loss is of the day that it was made on, and no other day's
     today = pd.Timestamp.now(tz="UTC").floor("1d").to_pydatetime()
     models = [model for model in DEFAULT_PAIRS if model.pair in PAIRS]
     write_market(simulate_market(7, 11, today - 10 * DAY, models), user_data / "live")
     log = user_data / "trade.log"
     with LoopbackExchange(pairs=PAIRS, source=FileHistory(user_data / "live")) as exchange:
         overlay = {**exchange_config(exchange.url, PAIRS), "db_url": "sqlite://", "initial_state": "running"}
-        overlay["internals"] = {"process_throttle_secs": 1}
+        overlay["internals"] = {"process_throttle_secs": 5}  # so that it sleeps, when it is interrupted
         overlay["entry_pricing"] = CONFIG["entry_pricing"] | {"price_side": "other"}
         overlay["exit_pricing"] = CONFIG["exit_pricing"] | {"price_side": "other"}
         bot = process(user_data, log, "trade", "--strategy", "Restless", configs=[overlay])
         try:
-            deadline = time.monotonic() + 60
+            deadline = time.monotonic() + 400
             while "'type': protection_trigger_global" not in log.read_text():
                 assert bot.poll() is None, log.read_text()
                 assert time.monotonic() < deadline, log.read_text()
@@ -472,14 +483,23 @@ def test_trade_when_dry_run_then_protections_load_and_lock_after_the_first_close
     assert " - ERROR - " not in said
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+@contextmanager
+def reserved_port() -> Iterator[int]:
+    # Bound and never listening: nobody else is given it, and a server that may reuse an address still can listen there.
+    with socket.socket() as holder:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        holder.bind(("127.0.0.1", 0))
+        yield int(holder.getsockname()[1])
 
 
-def test_webserver_when_backtests_run_through_rest_then_protections_load_and_act(exchange, user_data):
-    port, log = free_port(), user_data / "webserver.log"
+@pytest.fixture
+def port() -> Iterator[int]:
+    with reserved_port() as port:
+        yield port
+
+
+def test_webserver_when_backtests_run_through_rest_then_protections_load_and_act(exchange, user_data, port):
+    log = user_data / "webserver.log"
     server = {
         "enabled": True,
         "listen_ip_address": "127.0.0.1",
@@ -501,11 +521,11 @@ def test_webserver_when_backtests_run_through_rest_then_protections_load_and_act
                 "Content-Type": "application/json",
             },
         )
-        with urllib.request.urlopen(asked, timeout=30) as answer:
+        with urllib.request.urlopen(asked, timeout=120) as answer:
             return json.load(answer)
 
     def wait_for(done: Any) -> Any:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 400
         while True:
             assert web.poll() is None, log.read_text()
             assert time.monotonic() < deadline, log.read_text()

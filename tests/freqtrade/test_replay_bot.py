@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -41,12 +41,14 @@ BEGIN = START + timedelta(days=3, minutes=59, seconds=40)
 PAIRS = [model.pair for model in DEFAULT_PAIRS[:2]]
 SPEED = 300.0
 FIVE = timedelta(minutes=5)
+LAG = timedelta(minutes=4)  # what an entry may be late by, as below, is more
 TICK = 0.11
+DAYS = 10  # at this speed they last longer than any wait here
 CONFIG: dict[str, Any] = {
     **DRY_RUN,
     "stake_amount": 1000,
     "timeframe": "5m",
-    "exchange": {"name": "binance", "key": "", "secret": "", "pair_whitelist": PAIRS},
+    "exchange": {**DRY_RUN["exchange"], "name": "binance", "key": "", "secret": "", "pair_whitelist": PAIRS},
 }
 STRATEGY = """
 from freqtrade.strategy import IStrategy
@@ -76,7 +78,7 @@ class Turning(IStrategy):
 @pytest.fixture(scope="module")
 def user_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("replay")
-    market = simulate_market(4, 6, START, DEFAULT_PAIRS[:2], flash_crash=False)
+    market = simulate_market(4, DAYS, START, DEFAULT_PAIRS[:2], flash_crash=False)
     write_market(market, directory / "data" / "binance")
     (directory / "strategies").mkdir()
     (directory / "strategies" / "turning.py").write_text(STRATEGY)
@@ -89,6 +91,8 @@ def running(
 ) -> Iterator[tuple[Any, ...]]:
     """Start a bot on a standing clock, and let it run when the bot is up."""
     directory.mkdir(exist_ok=True)
+    # Freqtrade gives up a lock that another process has for five seconds, and a reader may stand for longer.
+    own |= {"db_url": f"sqlite:///{directory.resolve() / 'trades.sqlite'}?timeout=120"}
     replay = Replay(FileHistory(user_data / "data" / "binance"))
     with (
         WallClock(directory / "clock", BEGIN) as clock,
@@ -97,9 +101,37 @@ def running(
             exchange, directory, "Turning", configs=[CONFIG], user_data=user_data, clock=clock, **own
         ) as bot,
     ):
-        assert bot.ready(60), bot.last_words()
+        assert bot.ready(240), bot.last_words()
         clock.run(SPEED)
         yield bot, clock, exchange, replay
+
+
+class Pace:
+    """The clock at full speed as long as the bot loops, and at real time until it does again.
+
+    A bot that other processes hold up for seconds would miss hours, and enter on what was said before them.
+    """
+
+    def __init__(self, bot: TradingBot, clock: WallClock) -> None:
+        self._bot, self._clock = bot, clock
+        self._loops, self._looped = 0, clock.now()
+        self._fast_since, self._fast_before = time.monotonic(), 0.0
+
+    def keep(self) -> None:
+        loops = self._bot.log(latest=True).count("Bot heartbeat")
+        if loops > self._loops:
+            self._loops, self._looped = loops, self._clock.now()
+        speed = SPEED if self._clock.now() - self._looped < LAG else 1.0
+        if speed == self._clock.speed:
+            return
+        self._fast_before = self.fast_seconds()
+        self._clock.run(speed)
+        self._fast_since = time.monotonic()
+
+    def fast_seconds(self) -> float:
+        """Return how many real seconds it has run at full speed, at least."""
+        now = time.monotonic() - self._fast_since if self._clock.speed == SPEED else 0.0
+        return self._fast_before + now
 
 
 def closed(bot: TradingBot) -> list[dict[str, Any]]:
@@ -108,10 +140,17 @@ def closed(bot: TradingBot) -> list[dict[str, Any]]:
 
 def test_bot_when_hours_are_replayed_then_trades_in_their_time_at_their_prices(user_data, tmp_path):
     with running(user_data, tmp_path, api=True) as (bot, clock, exchange, replay):
-        begun = time.monotonic()
-        assert bot.wait(lambda: len(closed(bot)) >= 4, 90), bot.last_words()
-        assert clock.now() - BEGIN > 0.9 * SPEED * timedelta(seconds=time.monotonic() - begun)
-        status, count = bot.rest("GET", "count")
+        pace = Pace(bot, clock)
+
+        def traded() -> bool:
+            pace.keep()
+            return len(closed(bot)) >= 4 and clock.now() > BEGIN + timedelta(hours=1)
+
+        assert bot.wait(traded, 400), bot.last_words()
+        fast = pace.fast_seconds()
+        assert clock.now() - BEGIN > 0.9 * SPEED * timedelta(seconds=fast)
+        clock.run(1.0)
+        status, count = bot.rest("GET", "count", seconds=120)
         assert (status, count["max"]) == (200, 4)
         bot.kill()
         assert not bot.alive()
@@ -119,11 +158,14 @@ def test_bot_when_hours_are_replayed_then_trades_in_their_time_at_their_prices(u
         before = bot.trades()
         clock.step(clock.now())
         bot.start()
-        assert bot.ready(60), bot.last_words()
+        assert bot.ready(240), bot.last_words()
         assert {trade["id"] for trade in before} <= {trade["id"] for trade in bot.trades()}
-        assert bot.rest("GET", "ping") == (200, {"status": "pong"})
-        trades, passed = closed(bot), clock.now()
-    assert bot.process.returncode == 130  # as Freqtrade ends after SIGINT
+        assert bot.rest("GET", "ping", seconds=120) == (200, {"status": "pong"})
+        trades = closed(bot)
+        # One that it closed on its return was closed at the very moment at which the clock stands.
+        clock.step(clock.now() + timedelta(seconds=1))
+        passed = clock.now()
+        assert bot.stop(240) == 130  # as Freqtrade ends after SIGINT
     assert passed > BEGIN + timedelta(hours=1)
     assert exchange.unknown_requests == exchange.failed_requests == []
     for trade in trades:
@@ -164,7 +206,7 @@ def test_bot_when_anything_goes_wrong_at_the_exchange_then_survives_and_goes_on(
     quick = {"exchange": {"ccxt_config": {"timeout": 400}, "ccxt_async_config": {"timeout": 400}}}
     faults = Faults(seed=2)
     with running(user_data, tmp_path, faults, overrides=quick) as (bot, clock, exchange, _):
-        assert bot.wait(lambda: bool(bot.trades()), 60), bot.last_words()  # now books are asked for
+        assert bot.wait(lambda: bool(bot.trades()), 240), bot.last_words()  # now books are asked for
         for fault in every:
             met, told = faults.counts[fault.kind], len(bot.log())
             faults.on(fault)
@@ -173,22 +215,22 @@ def test_bot_when_anything_goes_wrong_at_the_exchange_then_survives_and_goes_on(
                 lambda f=fault, m=met, b=began: (
                     faults.counts[f.kind] >= m + 3 and clock.now() > b + timedelta(minutes=6)
                 ),
-                40,
+                160,
             )
             faults.off(fault)
             assert happened, f"{fault}: met {faults.counts[fault.kind] - met} times\n{bot.last_words()}"
             answered = exchange.requests.total()
-            assert bot.wait(lambda a=answered: exchange.requests.total() > a + 5, 30), (
+            assert bot.wait(lambda a=answered: exchange.requests.total() > a + 5, 120), (
                 f"{fault}\n{bot.last_words()}"
             )
             if fault.kind in ("timeout", "lost_answer", "server_error", "rate_limit", "banned"):
-                assert "returned exception" in bot.log()[told:], fault
+                assert bot.wait(lambda t=told: "returned exception" in bot.log()[t:], 60), fault
         assert bot.alive(), bot.last_words()
         before = {trade["id"] for trade in bot.trades()}
-        new = bot.wait(lambda: any(trade["id"] not in before for trade in bot.trades()), 60)
+        new = bot.wait(lambda: any(trade["id"] not in before for trade in bot.trades()), 240)
         assert new, bot.last_words()
+        assert bot.stop(240) == 130
     assert "OperationalException" not in bot.log()
-    assert bot.process.returncode == 130
 
 
 # -- COMMAND ---------------------------------------------------------------------------------------------
@@ -212,10 +254,10 @@ def replaying(directory: Path, *arguments: str) -> Iterator[subprocess.Popen[byt
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)
                 try:
-                    process.wait(timeout=20)
+                    process.wait(timeout=60)
                 except subprocess.TimeoutExpired:
                     process.kill()
-            process.wait(timeout=20)
+            process.wait(timeout=60)
 
 
 def until(process: subprocess.Popen[bytes], condition: Any, seconds: float) -> bool:
@@ -225,6 +267,19 @@ def until(process: subprocess.Popen[bytes], condition: Any, seconds: float) -> b
             return True
         time.sleep(0.1)
     return bool(condition())
+
+
+def interrupt_restless(process: subprocess.Popen[bytes]) -> int | None:
+    # At this speed a bot is never idle, so there is no better moment to wait for; Python may drop an interrupt.
+    for _ in range(5):
+        process.send_signal(signal.SIGINT)
+        with suppress(subprocess.TimeoutExpired):
+            return process.wait(timeout=60)
+    return None
+
+
+def this_hour() -> int:
+    return int(time.time()) // 3600 * 3600_000
 
 
 def test_command_when_it_starts_the_bot_then_trades_apart_from_the_users_records(user_data, tmp_path):
@@ -245,21 +300,24 @@ def test_command_when_it_starts_the_bot_then_trades_apart_from_the_users_records
     said = tmp_path / "said"
     # No `-c`: Freqtrade's own default has to be found all the same.
     with replaying(tmp_path, *given, "--", "trade", "-s", "Turning") as process:
-        assert until(process, lambda: count() >= 1, 90), said.read_text()[-3000:]
-        assert interrupt(process) == 130
+        assert until(process, lambda: count() >= 1, 400), said.read_text()[-3000:]
+        assert interrupt_restless(process) == 130
     words = said.read_text()
     assert "the bot's clock begins at 2024-01-04 00:59 UTC, speed 300" in words
-    assert "2024-01-04 01:" in words  # Freqtrade's log is in its time
+    # Freqtrade's log is in its time, in the first hour or, where the machine was busy then, in a later one.
+    times = re.findall(r"^2024-01-\d\d \d\d:\d\d", words, re.M)
+    assert any("2024-01-04 01:00" <= time < "2024-01-11" for time in times)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "said", "user_data"]
     assert sorted(path.name for path in (tmp_path / "user_data").iterdir()) == ["replay", "strategies"]
 
 
 def test_command_when_the_history_ends_then_ends_the_bot_and_succeeds(user_data, tmp_path):
-    given = ["--data", str(user_data / "data" / "binance"), "--from", "2024-01-06T23:58", "--speed", "300"]
+    late = f"{START + timedelta(days=DAYS, minutes=-2):%Y-%m-%dT%H:%M}"
+    given = ["--data", str(user_data / "data" / "binance"), "--from", late, "--speed", "300"]
     with replaying(
         tmp_path, *given, "--pairs", PAIRS[0], "--", "trade", "-s", "Turning", "-c", "config.json"
     ) as process:
-        assert process.wait(timeout=90) == 0, (tmp_path / "said").read_text()[-3000:]
+        assert process.wait(timeout=800) == 0, (tmp_path / "said").read_text()[-3000:]
     assert "The history has ended; ending the bot." in (tmp_path / "said").read_text()
 
 
@@ -279,14 +337,17 @@ def test_command_when_it_starts_no_bot_then_serves_history_as_of_now_and_writes_
         "--keep",
         "kept",
     ]
+    begun = this_hour()
     with replaying(tmp_path, *given) as process:
-        assert until(process, lambda: "Ctrl-C ends it." in said.read_text(), 60), said.read_text()
+        assert until(process, lambda: "Ctrl-C ends it." in said.read_text(), 240), said.read_text()
         config = json.loads((tmp_path / "kept" / "replay.json").read_text())
         url = re.search(r"http://127\.0\.0\.1:\d+", said.read_text())[0]
+        asked = this_hour()
         with urllib.request.urlopen(
-            f"{url}/fapi/v1/klines?symbol=BTCUSDT&interval=1h&limit=900", timeout=10
+            f"{url}/fapi/v1/klines?symbol=BTCUSDT&interval=1h&limit=900", timeout=60
         ) as answer:
             rows = json.load(answer)
+        answered = this_hour()
         stock = [
             sys.executable,
             "-m",
@@ -301,7 +362,7 @@ def test_command_when_it_starts_no_bot_then_serves_history_as_of_now_and_writes_
         ]
         with (tmp_path / "log").open("wb") as log, subprocess.Popen(stock, cwd=tmp_path, stderr=log) as bot:
             try:
-                assert until(bot, lambda: "Bot heartbeat" in (tmp_path / "log").read_text(), 60)
+                assert until(bot, lambda: "Bot heartbeat" in (tmp_path / "log").read_text(), 240)
                 assert interrupt(bot) == 130
             finally:
                 bot.kill()
@@ -309,9 +370,10 @@ def test_command_when_it_starts_no_bot_then_serves_history_as_of_now_and_writes_
     log_text = " ".join((tmp_path / "log").read_text().split())
     assert "state='RUNNING'" in log_text
     assert "Whitelist with 1 pairs: ['BTC/USDT:USDT']" in log_text
-    hour = int(time.time()) // 3600 * 3600_000
-    assert rows[-1][0] in (hour, hour - 3600_000)
-    assert len(rows) == 33 * 24 + 7
+    assert rows[-1][0] in (asked, answered)
+    # An hour that ends after it has moved history and before it is asked is one candle more.
+    ended = (rows[-1][0] - begun) // 3600_000
+    assert len(rows) - (33 * 24 + 7) in range(ended + 1)
     assert config["exchange"]["pair_whitelist"] == [PAIRS[0]]
     assert config["exchange"]["ccxt_config"]["urls"]["api"]["fapiPublic"] == f"{url}/fapi/v1"
     assert config["dry_run"] is True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -31,6 +32,7 @@ FLAGS = [
 ]  # fmt: skip
 HOSTILE = "<img src=x onerror=\"document.title='hit'\"></script><script>document.title='hit'</script>"
 DAYS = 62  # the bootstrap wants 60
+MILLISECONDS = 240_000.0  # for whatever the browser does
 STRATEGIES = f"""
 import sys
 
@@ -69,7 +71,7 @@ def browser() -> Iterator[Any]:
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS, timeout=MILLISECONDS)
         yield started
         started.close()
 
@@ -122,6 +124,7 @@ def found(directory: Path) -> Contents:
 
 def opened(browser: Any, page: Path, width: int, scheme: str) -> Shown:
     context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme, offline=True)
+    context.set_default_timeout(MILLISECONDS)
     shown = Shown(context.new_page())
     shown.page.on("console", lambda message: shown.said.append(f"{message.type}: {message.text}"))
     shown.page.on("pageerror", lambda error: shown.said.append(f"error: {error}"))
@@ -304,8 +307,11 @@ def test_page_when_markup_slips_through_then_the_policy_still_runs_none_of_it(
     torn = tmp_path / "torn.html"
     torn.write_text(text.replace("<main>", f"<main>{HOSTILE}", 1), encoding="utf-8", newline="\n")
     shown = opened(browser, torn, 1280, "light")
-    assert shown.page.title() != "hit"
+    deadline = time.monotonic() + 60.0
+    while not shown.said and time.monotonic() < deadline:
+        shown.page.wait_for_timeout(100)
     assert any("Content Security Policy" in said for said in shown.said)
+    assert shown.page.title() != "hit"
 
 
 def test_specifications_when_read_back_then_they_are_the_charts(found: Contents, desktop: Shown) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from dry_run_config import DRY_RUN
 from interrupt import interrupt
 
 from plimsoll.market.exchange import LoopbackExchange, exchange_config
@@ -105,6 +106,7 @@ CONFIG = {
     "entry_pricing": {"price_side": "same", "use_order_book": True, "order_book_top": 1},
     "exit_pricing": {"price_side": "same", "use_order_book": True, "order_book_top": 1},
     "pairlists": [{"method": "StaticPairList"}],
+    "exchange": DRY_RUN["exchange"],
 }
 SPOT_CONFIG = {**CONFIG, "trading_mode": "spot", "margin_mode": ""}
 
@@ -174,7 +176,7 @@ def spoken_to(user_data: Path) -> set[str]:
 
 
 def run(exchange: LoopbackExchange, user_data: Path, *arguments: str, **options) -> CompletedRun:
-    options = {"configs": [CONFIG], "pairs": PAIRS, "env": watched(user_data), "timeout": 120.0, **options}
+    options = {"configs": [CONFIG], "pairs": PAIRS, "env": watched(user_data), "timeout": 600.0, **options}
     finished = run_freqtrade(arguments, user_data=user_data, exchange_url=exchange.url, **options)
     print(f"{finished.seconds:.1f} s: freqtrade {' '.join(arguments)}")
     assert finished.succeeded, finished.output
@@ -316,22 +318,25 @@ def test_list_markets_when_spot_and_terminal_is_narrow_then_prints_spot_pairs(
 
 
 def test_trade_when_dry_run_then_opens_and_closes_trades_and_reaches_nothing_else(user_data):
-    # The bot's own clock is the system's, so the market has to reach up to now.
-    now = pd.Timestamp.now(tz="UTC").floor("1h")
+    # The bot's own clock is the system's, so the market has to reach up to now, and to the test's end.
+    tomorrow = pd.Timestamp.now(tz="UTC").floor("1h") + pd.Timedelta(days=1)
     datadir = user_data / "live"
-    write_market(datadir, PAIRS, now, days=30)
+    write_market(datadir, PAIRS, tomorrow, days=31)
     with LoopbackExchange(pairs=PAIRS, source=FileHistory(datadir)) as exchange:
-        overlay = user_data / "overlay.json"
-        overlay.write_text(json.dumps({**exchange_config(exchange.url, PAIRS), "db_url": "sqlite://"}))
+        overlay, patient = user_data / "overlay.json", user_data / "patient.json"
+        patient.write_text(json.dumps({"exchange": DRY_RUN["exchange"]}))
+        stock = exchange_config(exchange.url, PAIRS)
+        overlay.write_text(json.dumps({**stock, "db_url": "sqlite://"}))
         command = [sys.executable, "-m", "freqtrade", "trade", "--strategy", "Eager"]
-        command += ["--user-data-dir", str(user_data), "-c", str(ROOT / "config.json"), "-c", str(overlay)]
+        command += ["--user-data-dir", str(user_data), "-c", str(ROOT / "config.json")]
+        command += ["-c", str(patient), "-c", str(overlay)]
         log = user_data / "trade.log"
         with log.open("w") as stream:
             process = subprocess.Popen(
                 command, stdout=stream, stderr=stream, env=os.environ | watched(user_data)
             )
             try:
-                deadline = time.monotonic() + 40
+                deadline = time.monotonic() + 400
                 while log.read_text().count("'type': exit_fill") < len(PAIRS):
                     assert process.poll() is None, log.read_text()
                     assert time.monotonic() < deadline, log.read_text()

@@ -18,6 +18,7 @@ import psutil
 import pytest
 
 from plimsoll.cli import main
+from plimsoll.stress import schedule
 
 pytestmark = pytest.mark.freqtrade
 
@@ -40,9 +41,16 @@ class Broken(IStrategy):
 @contextmanager
 def cluster() -> Iterator[str]:
     """Start a Dask cluster of two worker processes on this machine; yield its scheduler's address."""
+    import dask
     from distributed import LocalCluster
 
-    with LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as local:
+    patient = {"distributed.comm.timeouts.connect": "240s", "distributed.comm.timeouts.tcp": "240s"}
+    with (
+        dask.config.set(patient),
+        pytest.MonkeyPatch.context() as patch,
+        LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as local,
+    ):
+        patch.setattr(schedule, "SECONDS_TO_CONNECT", 240.0)
         yield local.scheduler_address
 
 
@@ -110,7 +118,7 @@ def test_markets_when_interrupted_then_nothing_is_left_running(tmp_path: Path) -
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
     ) as run:
         mine = psutil.Process(run.pid)
-        deadline = time.monotonic() + 120.0
+        deadline = time.monotonic() + 480.0
         children: list[psutil.Process] = []
         while not any("backtesting" in argument for child in children for argument in _arguments(child)):
             assert time.monotonic() < deadline
@@ -118,8 +126,8 @@ def test_markets_when_interrupted_then_nothing_is_left_running(tmp_path: Path) -
             time.sleep(0.2)
             children = mine.children(recursive=True)
         run.send_signal(signal.SIGINT)  # to the one process only, not to its group as a terminal does
-        assert run.wait(timeout=60) == 130
-    _, alive = psutil.wait_procs(children, timeout=10)
+        assert run.wait(timeout=240) == 130
+    _, alive = psutil.wait_procs(children, timeout=60)
     assert alive == []
     assert not list(tmp_path.glob("plimsoll-stress-*"))
 

@@ -11,9 +11,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from boundary_bot import market_until_now, pair_of
+from boundary_bot import LOCKED_SECONDS, market_until_now, pair_of
 from boundary_harness import CONFIG
-from telegram_stand_in import CHAT_ID, TOKEN, TelegramStandIn, refusal
+from telegram_stand_in import CHAT_ID, PATIENT, TOKEN, TelegramStandIn, refusal
 
 from plimsoll.market.bot import TradingBot
 from plimsoll.market.exchange import LoopbackExchange
@@ -47,20 +47,31 @@ class Quiet(IStrategy):
 def talking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[TradingBot, TelegramStandIn]]:
     directory = tmp_path_factory.mktemp("telegram")
     (directory / "strategies").mkdir()
-    (directory / "strategies" / "quiet.py").write_text(SOURCE)
+    (directory / "strategies" / "quiet.py").write_text(PATIENT + SOURCE)
     with (
         TelegramStandIn() as telegram,
         LoopbackExchange(pairs=PAIRS, source=market_until_now(directory / "live", PAIRS)) as exchange,
-        TradingBot(exchange, directory, "Quiet", configs=[CONFIG], api=True, env=telegram.environment) as bot,
+        TradingBot(
+            exchange,
+            directory,
+            "Quiet",
+            configs=[CONFIG],
+            db_url=f"sqlite:///{directory / 'trades.sqlite'}?timeout={LOCKED_SECONDS:g}",
+            api=True,
+            env=telegram.environment,
+        ) as bot,
     ):
-        assert bot.ready(), bot.last_words()
+        assert bot.ready(300), bot.last_words()
+        # What it says at its start comes when it likes, and answers are counted.
+        for words in ("running", "Dry run is enabled", "Exchange:", "Searching for"):
+            telegram.wait(words)
         yield bot, telegram
 
 
 def lock(bot: TradingBot, pair: str, reason: str) -> int:
     until = f"{datetime.now(UTC) + timedelta(hours=3):%Y-%m-%dT%H:%M:%SZ}"
     status, answer = bot.rest(
-        "POST", "locks", [{"pair": pair, "until": until, "side": "*", "reason": reason}]
+        "POST", "locks", [{"pair": pair, "until": until, "side": "*", "reason": reason}], seconds=200
     )
     assert status == 200, answer
     return next(entry["id"] for entry in answer["locks"] if entry["reason"] == reason)
@@ -95,7 +106,7 @@ def test_telegram_when_another_chat_writes_then_the_bot_stays_silent(
 ) -> None:
     bot, telegram = talking
     before = telegram.say("/status", chat_id=CHAT_ID + 1)
-    assert bot.wait(lambda: f"Rejected unauthorized message from: {CHAT_ID + 1}" in bot.log(), 20)
+    assert bot.wait(lambda: f"Rejected unauthorized message from: {CHAT_ID + 1}" in bot.log(), 150)
     telegram.ask("/version", "Version")
     assert len(telegram.messages) == before + 1
 
@@ -105,9 +116,9 @@ def test_telegram_when_a_strategy_sends_broken_markdown_then_it_is_refused_and_l
     talking: tuple[TradingBot, TelegramStandIn],
 ) -> None:
     bot, telegram = talking
-    assert bot.wait(lambda: bool(telegram.rejected), 30), bot.last_words()
+    assert bot.wait(lambda: bool(telegram.rejected), 150), bot.last_words()
     assert {text for text, _ in telegram.rejected} == {"one lone daily_loss is broken Markdown"}
-    assert bot.wait(lambda: "Giving up on that message" in bot.log(), 20)
+    assert bot.wait(lambda: "Giving up on that message" in bot.log(), 150)
 
 
 @pytest.mark.freqtrade
@@ -155,7 +166,7 @@ def call(telegram: TelegramStandIn, method: str, token: str = TOKEN, **parameter
         headers={"Content-Type": "application/json"},
     )
     try:
-        with opener.open(request, timeout=10) as answer:
+        with opener.open(request, timeout=100) as answer:
             return json.load(answer)
     except urllib.error.HTTPError as error:
         return json.load(error)
@@ -183,7 +194,7 @@ def test_stand_in_when_token_method_or_host_is_another_then_refuses() -> None:
             urllib.request.ProxyHandler({"https": telegram.environment["HTTPS_PROXY"]})
         )
         with pytest.raises(OSError, match="403"):
-            opener.open("https://api.example.org/", timeout=10)
+            opener.open("https://api.example.org/", timeout=100)
         assert telegram.other_hosts == ["api.example.org:443"]
 
 

@@ -27,7 +27,7 @@ OWN_CONFIG, OFFLINE_CONFIG = " -c user_data/config.json", " -c offline/replay.js
 # What the page says itself: with errors mended, warnings remain; and entries may be blocked at this moment.
 OTHER_STATUS = {"plimsoll doctor": {3}, "plimsoll status": {1}}
 LOOPS = 2
-SECONDS = 240.0  # for anything, on a busy machine
+SECONDS = 1200.0  # for anything, on a busy machine
 
 
 class Reader:
@@ -86,7 +86,7 @@ class Reader:
             if process.poll() is None:
                 process.send_signal(signal.SIGINT)
                 try:
-                    process.wait(timeout=60)
+                    process.wait(timeout=240)
                 except subprocess.TimeoutExpired:
                     process.kill()
                     process.wait()

@@ -17,6 +17,7 @@ import signal
 import struct
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterable
@@ -38,6 +39,8 @@ PAIRS = (
     "PEPE/USDT",
 )
 EQUITY, GRACE, TIMEOUT = 100.0, 0.5, 3.0  # little capital, so that the last free unit is soon fought for
+PATIENT = 120.0  # of who prepares and settles, and may not fail
+LONGEST = 300.0  # seconds in which there was a fight on any machine
 LIMITS = Limits()
 ONE = ReadingConfig(confirmations=1)
 OPERATIONS = ("heartbeat", "reserve", "confirm", "release")
@@ -72,15 +75,17 @@ class Exchange:
 class Bot:
     """One process: heartbeats, reserves, fills, confirms and releases until it is told to end, or killed."""
 
-    def __init__(self, url: str, place: Path, name: str, seed: int) -> None:
-        self._ledger = Ledger(url, LIMITS, "USDT", TIMEOUT, readings=ONE, grace=GRACE)
+    def __init__(self, url: str, place: Path, name: str, seed: int, timeout: float = TIMEOUT) -> None:
+        self._ledger = Ledger(url, LIMITS, "USDT", timeout, readings=ONE, grace=GRACE)
+        self._over = place / "over"
         self._exchange = Exchange(place / f"{name}.json")
         self._times = os.open(place / f"{name}.times", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         self._name, self._random = name, random.Random(seed)
         self._numbers = iter(range(seed * 1_000_000, (seed + 1) * 1_000_000))
 
-    def go(self, until: float) -> None:
-        while time.time() < until:
+    def go(self) -> None:
+        parent = os.getppid()
+        while not self._over.exists() and os.getppid() == parent:
             self.timed("heartbeat", lambda: self.heartbeat())
             for _ in range(self._random.randint(1, 6)):
                 if self._exchange.positions and self._random.random() < 0.4:
@@ -144,15 +149,18 @@ def hammer(url: str, processes: int, seconds: float, kills_per_second: float, se
         place = Path(directory)
         names = [f"bot-{number:02d}" for number in range(processes)]
         for name in names:
-            Bot(url, place, name, 0).heartbeat()  # all capital is there before anything is reserved
+            Bot(url, place, name, 0, PATIENT).heartbeat()  # all capital is there before anything is reserved
+        for thread in threading.enumerate():
+            if isinstance(thread, threading.Timer):
+                thread.join()  # a process with threads must not fork
         begun = time.time()
-        until = begun + seconds
-        running = {_fork(url, place, name, seed + number, until): name for number, name in enumerate(names)}
-        killed = _kill_some(running, url, place, until, kills_per_second, dice, seed + processes)
+        running = {_fork(url, place, name, seed + number): name for number, name in enumerate(names)}
+        killed = _kill_some(running, url, place, seconds, kills_per_second, dice, seed + processes)
+        (place / "over").touch()
         crashed = sum(_wait(child) != 0 for child in running)
         lasted = time.time() - begun
         time.sleep(GRACE + 0.1)
-        bots = [Bot(url, place, name, 0) for name in names]
+        bots = [Bot(url, place, name, 0, PATIENT) for name in names]
         for bot in bots:
             last = bot.heartbeat()
         held = _held(url)
@@ -172,6 +180,15 @@ def hammer(url: str, processes: int, seconds: float, kills_per_second: float, se
             "left_claims": sum(len(bot.claims) for bot in last.bots),
         }
         return report | _latencies(place, lasted)
+
+
+def fought(url: str) -> bool:
+    """Return whether enough has happened for the check of it to tell something."""
+    report = check(url)
+    events = report["events"]
+    return bool(
+        events.get("expired") and events.get("reserved", 0) > 20 and max(report["fullest"].values()) > 0.95
+    )
 
 
 def check(url: str) -> dict[str, Any]:
@@ -231,13 +248,13 @@ def check_lines(lines: list[dict[str, Any]], current: dict[Any, Any]) -> dict[st
     }
 
 
-def _fork(url: str, place: Path, name: str, seed: int, until: float) -> int:
+def _fork(url: str, place: Path, name: str, seed: int) -> int:
     child = os.fork()
     if child:
         return child
     status = 1
     try:
-        Bot(url, place, name, seed).go(until)
+        Bot(url, place, name, seed).go()
         status = 0
     except BaseException as error:
         print(f"{name}: {error!r}", file=sys.stderr, flush=True)
@@ -249,22 +266,24 @@ def _kill_some(
     running: dict[int, str],
     url: str,
     place: Path,
-    until: float,
+    seconds: float,
     per_second: float,
     dice: random.Random,
     seed: int,
 ) -> int:
-    killed = 0
-    while (left := until - time.time()) > 0.0:
-        time.sleep(min(left, dice.expovariate(per_second)))
-        if time.time() >= until:
+    # It goes on for so many seconds, and on a machine that did too little in them until there was a fight.
+    killed, begun = 0, time.monotonic()
+    while True:
+        time.sleep(dice.expovariate(per_second))
+        lasted = time.monotonic() - begun
+        if lasted >= LONGEST or (lasted >= seconds and killed and fought(url)):
             break
         child = dice.choice(sorted(running))
         os.kill(child, signal.SIGKILL)
         _wait(child)
         name = running.pop(child)
         killed += 1
-        running[_fork(url, place, name, seed + killed, until)] = name
+        running[_fork(url, place, name, seed + killed)] = name
     return killed
 
 

@@ -62,6 +62,16 @@ def test_clock_when_its_speed_changes_then_goes_on_from_where_it_is(clock):
     assert clock.now() < AT
 
 
+def test_clock_when_it_runs_until_a_moment_then_stands_there_until_it_is_told_more(clock):
+    clock.run(FASTEST, until=AT + timedelta(seconds=3))
+    time.sleep(0.01)
+    assert clock.now() == AT + timedelta(seconds=3)
+    assert clock.speed == FASTEST
+    clock.run(FASTEST)
+    time.sleep(0.01)
+    assert clock.now() > AT + timedelta(seconds=3)
+
+
 @pytest.mark.parametrize("speed", [0.0, -1.0, float("nan"), FASTEST * 1.01])
 def test_clock_when_speed_is_out_of_range_then_refuses(clock, speed):
     with pytest.raises(ValueError, match="`speed` must be above 0 and at most 10000, was"):
@@ -94,7 +104,7 @@ def test_process_when_the_clock_runs_then_agrees_with_this_one(clock):
     clock.run(FASTEST)
     code = "a = time.monotonic_ns(); t = time.time_ns(); b = time.monotonic_ns(); print(a, t, b)"
     before, told, after = map(int, run(clock, code)[0].split())
-    base, monotonic_base, speed = clock._told
+    base, monotonic_base, _, speed = clock._told
     assert base + speed * (before - monotonic_base) <= told + 1000
     assert told <= base + speed * (after - monotonic_base) + 1000
 
@@ -112,6 +122,15 @@ def test_sleep_when_the_clock_runs_then_takes_its_seconds_and_monotonic_time_sta
     assert 0.2 <= least < 60.0
     assert 500 * least * 0.999 <= seconds <= 500 * most * 1.001
     assert float(waited) >= 0.3
+
+
+@needs_clock
+def test_process_when_the_clock_runs_until_a_moment_then_it_stands_there_and_sleeps_go_on_at_the_speed(clock):
+    clock.run(500.0, until=AT + timedelta(seconds=3))
+    code = "m = time.monotonic(); time.sleep(100); print(time.time(), time.monotonic() - m)"
+    told, slept = map(float, run(clock, code)[0].split())
+    assert told == AT.timestamp() + 3
+    assert 0.2 <= slept < 60.0
 
 
 @needs_clock
