@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from freqtrade.persistence import LocalTrade
@@ -66,10 +66,9 @@ class Margin:
             close_distance=s.close_distance,
             reduce_by=s.reduce_by,
             rearm=s.rearm,
-            confirmations=1 if internals.is_offline() else 2,
         )
         self._off = "margin_health" in settings.off
-        self._offline = internals.is_offline()
+        self._offline = False
         self._alive: set[int] = set()
         self._inputs = inputs
         self._trades = trades
@@ -86,7 +85,9 @@ class Margin:
         :raises ValueError: where it does not fit.
         """
         states, exits = remembered(stored or {})
+        # Only now: Freqtrade makes the first strategy of a backtest before it turns its database off.
         self._offline = internals.is_offline()
+        self._config = replace(self._config, confirmations=1 if self._offline else 2)
         self._alive = set()
         self._states, self._exits = states, exits
         for known in (self._health, self._quiet, self._said, self._ordered):
@@ -245,7 +246,9 @@ class Margin:
             if trade.id in self._states:
                 return False
             known = self._quiet[trade.id] = self._quiet_rates(trade, paid)
-        return known.low < rate < known.high
+        # What was found of it before has to be found over.
+        health = self._health.get(trade.id)
+        return known.low < rate < known.high and (health is None or health.allows_additions)
 
     def _quiet_rates(self, trade: LocalTrade, paid: float) -> Quiet:
         notional = trade.amount * trade.open_rate

@@ -12,6 +12,7 @@ import pytest
 from freqtrade.persistence import disable_database_use, enable_database_use
 from hypothesis import given, settings, strategies
 
+from plimsoll.host import internals
 from plimsoll.host.margin import Exit, Margin
 from plimsoll.rules.liquidation import MaintenanceTier, liquidation_price
 from plimsoll.settings import load
@@ -481,6 +482,39 @@ def test_backtest_when_a_candle_is_skipped_then_a_measurement_would_have_done_no
         assert len(done) % 2 == 0
         assert done[: len(done) // 2] == done[len(done) // 2 :]
     assert worlds[0].said == worlds[1].said
+
+
+@pytest.mark.usefixtures("offline")
+@pytest.mark.parametrize("side", SIDES)
+def test_backtest_when_an_alert_is_over_then_that_is_measured_and_additions_are_allowed_again(
+    side: str,
+) -> None:
+    world = World(margin_health={"alert": 0.3, "close": 0.4})
+    trade = world.open(side, leverage=3.0)
+    towards_liquidation = -1.0 if side == "long" else 1.0
+    world.loop(100.0)
+    assert world.margin.allows_addition(trade) is None
+    world.loop(100.0 * (1.0 + towards_liquidation * 0.11))
+    assert world.said == [(1, "alert")]
+    assert world.margin.allows_addition(trade) is not None
+    world.loop(100.0)
+    assert world.said == [(1, "alert"), (1, "none")]
+    assert world.margin.allows_addition(trade) is None
+
+
+@pytest.mark.parametrize("offline", [True, False])
+def test_backtest_when_its_strategy_is_made_before_freqtrade_turns_its_database_off_then_one_candle_is_enough(
+    offline: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(internals, "is_offline", lambda: False)
+    world = World()
+    monkeypatch.setattr(internals, "is_offline", lambda: offline)
+    world.margin.begin()
+    trade = world.open(leverage=4.0)
+    world.loop(at_distance(world, trade, 0.09))
+    assert (world.asked(trade) is not None) is offline
+    world.loop(at_distance(world, trade, 0.09))
+    assert world.asked(trade) is not None
 
 
 @pytest.mark.usefixtures("offline")
