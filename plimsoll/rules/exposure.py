@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from operator import attrgetter
+from typing import NamedTuple
 
 from plimsoll.rules.answer import Answer, Kind, Side, gate, limit, unknown
 from plimsoll.rules.liquidation import all_finite, all_positive
@@ -19,11 +19,11 @@ _MARGIN: Callable[[OpenPosition], float] = attrgetter("margin")
 _NOTIONAL: Callable[[OpenPosition], float] = attrgetter("notional")
 
 
-@dataclass(frozen=True, slots=True)
-class OpenPosition:
+class OpenPosition(NamedTuple):
     """Hold one open position: margin, notional and risk (R) in stake currency.
 
-    ``asset`` as :func:`asset_of` names it. A risk below zero is a stop in profit.
+    ``asset`` as :func:`asset_of` names it. A risk below zero is a stop in profit. A named tuple, because each plan makes one of
+    every open trade.
     """
 
     pair: str

@@ -95,7 +95,7 @@ def document(stressed: Stressed) -> dict[str, Any]:
             }
             for reach in stressed.order
         ],
-        "others": [{k: _plain(v) for k, v in asdict(other).items()} for other in book.others],
+        "others": [{k: _plain(v) for k, v in other._asdict().items()} for other in book.others],
         "funding_rate": stressed.funding_rate,
         "shocks": [_shock(stressed, struck, answers) for struck, answers in stressed.shocks],
     }

@@ -1,6 +1,5 @@
 """What the open positions leave: margin, notional, assets, sides."""
 
-import dataclasses
 import math
 
 import pytest
@@ -82,7 +81,7 @@ def test_position_margin_when_asked_then_the_share_of_equity():
     ("used", "outcome"), [(499.999, Outcome.FINE), (500.0, Outcome.BREACHED), (500.001, Outcome.BREACHED)]
 )
 def test_limit_when_used_just_inside_or_outside_then_fine_or_breached(rule, field, used, outcome):
-    held = dataclasses.replace(position(), **{field: used})
+    held = position()._replace(**{field: used})
 
     answer = RULES[rule](equity=1_000.0, ratio=0.5, positions=[held])
 
