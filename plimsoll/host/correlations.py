@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -29,10 +30,12 @@ class Correlations:
         self._returns: dict[str, tuple[int, FloatArray]] = {}  # pair -> first hour, a return per hour
         self._series: dict[tuple[str, str], tuple[int, FloatArray]] = {}
         self._matrix: tuple[int, dict[str, int], FloatArray] | None = None
+        # Offline: hour, place of each pair that was held in it, their correlations. New candles and another hour end it.
+        self._held: tuple[int, dict[str, int], FloatArray] | None = None
 
     def add(self, pair: str, times: IntArray, close: FloatArray) -> None:
         """Take a pair's 1h candles: opening times in epoch seconds, ascending, and closes."""
-        self._matrix = None
+        self._matrix = self._held = None
         if any(pair in key for key in self._series):
             self._series = {key: series for key, series in self._series.items() if pair not in key}
         if len(times) < 2:
@@ -48,24 +51,43 @@ class Correlations:
         """Return the correlations of a pair with those held, shape (k,), and of those held with each other, shape (k, k)."""
         if not internals.is_offline():
             return self._from_matrix(new, held, now // HOUR - 1)
-        count = len(held)
-        among = np.ones((count, count))
-        toward = np.ones(count)
-        for i, one in enumerate(held):
-            toward[i] = self._of(new, one, now)
-            for j in range(i):
-                among[i, j] = among[j, i] = self._of(one, held[j], now)
-        return toward, among
+        hour = now // HOUR - 1  # of the last closed candle
+        toward = np.array([self._of(new, one, hour) for one in held])
+        places, rho = self._among(held, hour)
+        rows = np.array([places[pair] for pair in held], dtype=np.intp)
+        return toward, rho.take(rows, axis=0).take(rows, axis=1)
 
-    def _of(self, one: str, other: str, now: int) -> float:
+    def _among(self, held: Sequence[str], hour: int) -> tuple[dict[str, int], FloatArray]:
+        # Plans of one candle meet the same positions again, nearly all of them.
+        if self._held is None or self._held[0] != hour:
+            self._held = hour, {}, np.ones((0, 0))
+        _, places, rho = self._held
+        pairs = list(places)
+        for one in held:
+            if one not in places:
+                places[one] = len(places)
+                pairs.append(one)
+        known = len(rho)
+        if len(pairs) > known:
+            grown = np.ones((len(pairs), len(pairs)))
+            grown[:known, :known] = rho
+            for i in range(known, len(pairs)):
+                row = [self._of(pairs[i], other, hour) for other in pairs[:i]]
+                grown[i, :i] = grown[:i, i] = row
+            rho = grown
+            self._held = hour, places, rho
+        return places, rho
+
+    def _of(self, one: str, other: str, hour: int) -> float:
         if one == other:
             return 1.0
         key = (one, other) if one < other else (other, one)
         found = self._series.get(key)
         if found is None:
             found = self._series[key] = self._whole_series(*key)
-        place = now // HOUR - 1 - found[0]  # of the last closed candle
-        return float(found[1][place]) if 0 <= place < len(found[1]) else np.nan
+        first, series = found
+        place = hour - first
+        return series.item(place) if 0 <= place < len(series) else math.nan
 
     def _from_matrix(self, new: str, held: Sequence[str], hour: int) -> tuple[FloatArray, FloatArray]:
         if self._matrix is None or self._matrix[0] != hour:

@@ -184,11 +184,13 @@ class Inputs:
         if not positions:
             return NOTHING_HELD
         toward, among = self._correlations.between(pair, [position.pair for position in positions], now)
-        volatility = []
-        for position in positions:
-            reading = self.reading(position.pair, now)
-            volatility.append(math.nan if reading is None else reading.sigma_day * position.notional / equity)
+        volatility = [self._sigma_day(p.pair, now) * p.notional / equity for p in positions]
         return Held(volatility, [1 if p.side == "long" else -1 for p in positions], toward, among)
+
+    def _sigma_day(self, pair: str, now: int) -> float:
+        series = self._hourly.get(pair)
+        place = None if series is None else series.place(now)
+        return math.nan if series is None or place is None else series.sigma_day.item(place)
 
     def last_rate(self, pair: str, now: int) -> float | None:
         """Return the close that values an open position; none where it is missing or stale."""

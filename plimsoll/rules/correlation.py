@@ -11,6 +11,7 @@ import numpy.typing as npt
 from plimsoll.rules.answer import Answer, Kind, is_positive, limit, unknown
 
 RULE = "correlation"
+LARGEST = 1.0 + 1e-9  # correlation, rounding included
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -248,24 +249,36 @@ def _book(
         return None
     if count == 0:
         return _Book(0.0, 0.0, new_volatility**2, 0, 0) if new_side in (1, -1) else None
-    usable = np.isfinite(held) & (held > 0.0) & (np.abs(sides) == 1.0)
+    usable = (held > 0.0) & (held < math.inf) & (np.abs(sides) == 1.0)
     if new_side not in (1, -1) or not usable.all():
         return None
-    among = np.outer(sides, sides) * among.reshape(count, count)
+    among = sides[:, None] * sides * among.reshape(count, count)
     toward = new_side * sides * toward
-    np.fill_diagonal(among, 1.0)
-    unmeasured = ~np.isfinite(among), ~np.isfinite(toward)
-    among[unmeasured[0]] = toward[unmeasured[1]] = missing_correlation
-    possible = np.abs(np.append(among, toward)) <= 1.0 + 1e-9  # False for NaN
-    if not possible.all():
+    among.flat[:: count + 1] = 1.0  # the diagonal
+    missing = 0
+    if not _all_finite(among):
+        unmeasured = ~np.isfinite(among)
+        among[unmeasured] = missing_correlation
+        missing += int(np.triu(unmeasured).sum())
+    if not _all_finite(toward):
+        unmeasured = ~np.isfinite(toward)
+        toward[unmeasured] = missing_correlation
+        missing += int(unmeasured.sum())
+    # Not the other way around: whatever is compared with NaN is False.
+    if not (np.abs(among).max() <= LARGEST and np.abs(toward).max() <= LARGEST):
         return None
     return _Book(
         held=max(float(held @ shrink_to_one(among, shrink) @ held), 0.0),
         cross=new_volatility * float(held @ shrink_to_one(toward, shrink)),
         own=new_volatility**2,
         positions=count,
-        missing=int(np.triu(unmeasured[0]).sum() + unmeasured[1].sum()),
+        missing=missing,
     )
+
+
+def _all_finite(values: FloatArray) -> bool:
+    # In one pass: what is finite throughout has a finite sum; one that is too large for a float is looked at closer.
+    return math.isfinite(values.sum())
 
 
 def _largest_share(book: _Book, most: float) -> float:
