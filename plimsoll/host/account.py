@@ -119,9 +119,12 @@ def loss_at_stop(trade: LocalTrade, slippage: float) -> float:
 
 
 def _resting_additions(trade: LocalTrade) -> float:
+    resting = trade.open_orders
+    if not resting:  # as nearly always, and each plan asks it of every trade
+        return 0.0
     return sum(
         (order.safe_amount or 0.0) * (order.ft_price or 0.0)
-        for order in trade.open_orders
+        for order in resting
         if order.ft_order_side == trade.entry_side
     )
 
@@ -156,8 +159,7 @@ class Book:
         for trade in self.trades():
             if trade.id == without:
                 continue
-            filled = trade.amount > 0.0 and trade.has_open_position
-            margin = trade.stake_amount
+            filled, pair, margin = trade.has_open_position, trade.pair, trade.stake_amount
             notional = trade.amount * trade.open_rate if filled else margin * (trade.leverage or 1.0)
             risk = loss_at_stop(trade, self._slippage) if filled else pending_risk(trade)
             resting = _resting_additions(trade) if filled else 0.0
@@ -167,12 +169,12 @@ class Book:
                 margin, notional = margin + resting / (trade.leverage or 1.0), notional + resting
             found.append(
                 OpenPosition(
-                    pair=trade.pair,
-                    asset=asset_of(trade.pair),
-                    side="short" if trade.is_short else "long",
-                    margin=margin,
-                    notional=notional,
-                    risk=margin if risk is None else risk,
+                    pair,
+                    asset_of(pair),
+                    "short" if trade.is_short else "long",
+                    margin,
+                    notional,
+                    margin if risk is None else risk,
                 )
             )
         return found

@@ -188,6 +188,12 @@ class Breakers:
             verdict = machine.verdict
             if verdict is None or machine.pair not in (BOT_WIDE, pair):
                 continue
+            if (
+                verdict.max_leverage is None
+                and verdict.factor >= 1.0
+                and not (verdict.blocked or verdict.unknown)
+            ):
+                continue
             numbers = {"value": verdict.value, "until": verdict.until}
             if verdict.unknown:
                 yield Answer(name, Kind.GATE, Outcome.UNKNOWN, None, verdict.reason, numbers)
