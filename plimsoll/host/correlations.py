@@ -29,6 +29,9 @@ class Correlations:
         self._window = settings.correlation.window_hours
         self._returns: dict[str, tuple[int, FloatArray]] = {}  # pair -> first hour, a return per hour
         self._series: dict[tuple[str, str], tuple[int, FloatArray]] = {}
+        self._squares: dict[
+            tuple[str, int, int], FloatArray
+        ] = {}  # of a pair without gaps, from an hour on, so many
         self._matrix: tuple[int, dict[str, int], FloatArray] | None = None
         # Offline: hour, place of each pair that was held in it, their correlations. New candles and another hour end it.
         self._held: tuple[int, dict[str, int], FloatArray] | None = None
@@ -38,6 +41,7 @@ class Correlations:
         self._matrix = self._held = None
         if any(pair in key for key in self._series):
             self._series = {key: series for key, series in self._series.items() if pair not in key}
+        self._squares = {key: squares for key, squares in self._squares.items() if key[0] != pair}
         if len(times) < 2:
             self._returns.pop(pair, None)
             return
@@ -133,13 +137,25 @@ class Correlations:
             return 0, np.empty(0)
         a, b = a[begin - first :][:length], b[begin - second :][:length]
         known = np.isfinite(a) & np.isfinite(b)
-        a, b = np.where(known, a, 0.0), np.where(known, b, 0.0)
-        products, one_alone, other_alone = (self._windowed(x) for x in (a * b, a * a, b * b))
+        if known.all():
+            # As nearly always; then a pair's own squares are the same beside every other pair.
+            one_alone, other_alone = self._squares_of(one, a, begin), self._squares_of(other, b, begin)
+        else:
+            a, b = np.where(known, a, 0.0), np.where(known, b, 0.0)
+            one_alone, other_alone = self._windowed(a * a), self._windowed(b * b)
+        products = self._windowed(a * b)
         counts = np.cumsum(known, dtype=np.int64)
         counts[self._window :] -= counts[: -self._window].copy()
         usable = (counts >= MIN_HOURS) & (one_alone > 0.0) & (other_alone > 0.0)
         scale = np.sqrt(np.where(usable, one_alone, 1.0)) * np.sqrt(np.where(usable, other_alone, 1.0))
         return begin, np.where(usable, np.clip(products / scale, -1.0, 1.0), np.nan)
+
+    def _squares_of(self, pair: str, returns: FloatArray, begin: int) -> FloatArray:
+        key = (pair, begin, len(returns))
+        found = self._squares.get(key)
+        if found is None:
+            found = self._squares[key] = self._windowed(returns * returns)
+        return found
 
     def _windowed(self, values: FloatArray) -> FloatArray:
         # The weighted sum over the last hours: of all hours, less what the hours before the window still weigh.
