@@ -121,7 +121,7 @@ class Breakers:
         """
         self._waits = True
         at = max(trade.time, self._time)  # one that becomes known late counts from now
-        trade = replace(trade, time=at)
+        trade = _at(trade, at)
         known = max(at, known or at)
         for name, machine in self.by_trade.items():
             self._take_reset(name, machine, at)
@@ -267,4 +267,8 @@ class Breakers:
 
 
 def _not_before(machine: Machine, trade: ClosedTrade, time: int) -> ClosedTrade:
-    return replace(trade, time=max(time, machine.state.time or time))
+    return _at(trade, max(time, machine.state.time or time))
+
+
+def _at(trade: ClosedTrade, time: int) -> ClosedTrade:
+    return trade if trade.time == time else replace(trade, time=time)

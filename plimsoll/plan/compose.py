@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from plimsoll.plan import answers as asked
 from plimsoll.plan.model import Account, Market, Plan, Signal
@@ -86,8 +86,7 @@ def make_plan(
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Sized:
+class _Sized(NamedTuple):
     stop: Answer
     stop_price_ratio: float
     loss_ratio: float
@@ -168,8 +167,8 @@ def _correlated(
         )
     answers = [*sized.answers, answer]
     if answer.value is None or not answer.value < 1.0:
-        return replace(sized, answers=answers)
-    return replace(sized, answers=answers, notional=sized.notional * answer.value, bound=answer.rule)
+        return sized._replace(answers=answers)
+    return sized._replace(answers=answers, notional=sized.notional * answer.value, bound=answer.rule)
 
 
 def _smallest(answers: Sequence[Answer]) -> Answer | None:
