@@ -30,8 +30,8 @@ class Correlations:
         self._returns: dict[str, tuple[int, FloatArray]] = {}  # pair -> first hour, a return per hour
         self._series: dict[tuple[str, str], tuple[int, FloatArray]] = {}
         self._squares: dict[
-            tuple[str, int, int], FloatArray
-        ] = {}  # of a pair without gaps, from an hour on, so many
+            str, tuple[int, FloatArray]
+        ] = {}  # of a pair without gaps: first hour, weighted sums
         self._matrix: tuple[int, dict[str, int], FloatArray] | None = None
         # Offline: hour, place of each pair that was held in it, their correlations. New candles and another hour end it.
         self._held: tuple[int, dict[str, int], FloatArray] | None = None
@@ -41,7 +41,7 @@ class Correlations:
         self._matrix = self._held = None
         if any(pair in key for key in self._series):
             self._series = {key: series for key, series in self._series.items() if pair not in key}
-        self._squares = {key: squares for key, squares in self._squares.items() if key[0] != pair}
+        self._squares.pop(pair, None)
         if len(times) < 2:
             self._returns.pop(pair, None)
             return
@@ -151,11 +151,10 @@ class Correlations:
         return begin, np.where(usable, np.clip(products / scale, -1.0, 1.0), np.nan)
 
     def _squares_of(self, pair: str, returns: FloatArray, begin: int) -> FloatArray:
-        key = (pair, begin, len(returns))
-        found = self._squares.get(key)
-        if found is None:
-            found = self._squares[key] = self._windowed(returns * returns)
-        return found
+        found = self._squares.get(pair)
+        if found is None or (found[0], len(found[1])) != (begin, len(returns)):
+            found = self._squares[pair] = begin, self._windowed(returns * returns)
+        return found[1]
 
     def _windowed(self, values: FloatArray) -> FloatArray:
         # The weighted sum over the last hours: of all hours, less what the hours before the window still weigh.
