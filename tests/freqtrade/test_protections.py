@@ -21,12 +21,12 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from boundary_bot import MovablePrices
 from dry_run_config import DRY_RUN
 from interrupt import interrupt
 
 from plimsoll.market.candle_files import write_market
 from plimsoll.market.exchange import LoopbackExchange, exchange_config
-from plimsoll.market.history import FileHistory
 from plimsoll.market.runner import CompletedRun, load_backtest, run_freqtrade
 from plimsoll.market.simulate import DEFAULT_PAIRS, simulate_market
 
@@ -460,7 +460,9 @@ def test_trade_when_dry_run_then_protections_load_and_lock_after_the_first_close
     models = [model for model in DEFAULT_PAIRS if model.pair in PAIRS]
     write_market(simulate_market(7, 11, today - 10 * DAY, models), user_data / "live")
     log = user_data / "trade.log"
-    with LoopbackExchange(pairs=PAIRS, source=FileHistory(user_data / "live")) as exchange:
+    prices = MovablePrices(user_data / "live")
+    prices.stand_at = pd.Timestamp.now(tz="UTC").to_pydatetime()  # a trade loses its fees, and no more
+    with LoopbackExchange(pairs=PAIRS, source=prices) as exchange:
         overlay = {**exchange_config(exchange.url, PAIRS), "db_url": "sqlite://", "initial_state": "running"}
         overlay["internals"] = {"process_throttle_secs": 5}  # so that it sleeps, when it is interrupted
         overlay["entry_pricing"] = CONFIG["entry_pricing"] | {"price_side": "other"}
