@@ -260,10 +260,7 @@ class Entries:
             return missing
         sign = 1.0 if side == "long" else -1.0
         signed = sign * np.asarray(held.side) * np.asarray(held.toward)
-        total = signed.sum()
-        if not math.isfinite(total):  # one is not known
-            total = np.where(np.isfinite(signed), signed, missing).sum()
-        return float(total) / len(signed)
+        return float(np.where(np.isfinite(signed), signed, missing).mean())
 
     def positions(self, *, without: int | None = None) -> list[OpenPosition]:
         """Return the open positions, entries under way included."""

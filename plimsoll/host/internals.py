@@ -75,7 +75,10 @@ def own_class_attribute(strategy: IStrategy, after: type, name: str) -> Any:
 def has_own(strategy: IStrategy, after: type, name: str) -> bool:
     """Tell whether the strategy itself defines a callback, past class ``after``."""
     # Asked several times for each entry: what `super()` finds costs a tenth of a walk over the classes.
-    found = getattr(super(after, strategy), name, None)
+    try:
+        found = getattr(super(after, strategy), name, None)
+    except Exception:  # a property of the strategy's
+        return True
     return found is not None and getattr(found, "__func__", found) is not IStrategy.__dict__.get(name)
 
 

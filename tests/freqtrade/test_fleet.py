@@ -244,6 +244,7 @@ def test_ledger_on_postgres_when_the_network_is_cut_then_entries_stop_once_told_
         )
         assert loops <= 3
         assert waited(bot, begun, begun + delay) < 8.0
+        assert delay < 8.0
         assert bot.trades()[-1]["exit_reason"] in ("stop_loss", "trailing_stop_loss")
         # The first attempt has failed, and was told.
         assert bot.wait(lambda: fleet.said("amy", CUT) == 1, 120), bot.last_words()

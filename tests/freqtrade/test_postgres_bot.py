@@ -59,8 +59,11 @@ def test_bot_on_postgres_when_killed_or_left_without_its_server_then_goes_on_fro
         # A server that hangs makes the bot wait, and no more.
         postgres_server.freeze()
         loops = bot.loops()
-        time.sleep(3.0)
+        time.sleep(2.0)
         assert bot.loops() <= loops + 1  # what was on its way to its next query
+        loops = bot.loops()
+        time.sleep(1.0)
+        assert bot.loops() == loops
         postgres_server.thaw()
         bot.loop(3)
         assert bot.complaints() == []

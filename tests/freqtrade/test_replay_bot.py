@@ -304,9 +304,7 @@ def test_command_when_it_starts_the_bot_then_trades_apart_from_the_users_records
         assert interrupt_restless(process) == 130
     words = said.read_text()
     assert "the bot's clock begins at 2024-01-04 00:59 UTC, speed 300" in words
-    # Freqtrade's log is in its time, in the first hour or, where the machine was busy then, in a later one.
-    times = re.findall(r"^2024-01-\d\d \d\d:\d\d", words, re.M)
-    assert any("2024-01-04 01:00" <= time < "2024-01-11" for time in times)
+    assert "2024-01-04 01:" in words  # Freqtrade's log is in its time
     assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "said", "user_data"]
     assert sorted(path.name for path in (tmp_path / "user_data").iterdir()) == ["replay", "strategies"]
 

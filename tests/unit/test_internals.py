@@ -312,3 +312,21 @@ def test_source_when_it_reaches_into_freqtrade_then_only_in_the_one_module(
     }
     assert {each for each in found if not each.startswith(f"{ALLOWED}:")} == set()
     assert len([each for each in found if each.startswith(f"{ALLOWED}:")]) >= 4
+
+
+def test_has_own_when_a_callback_is_a_property_that_fails_then_it_is_the_strategys() -> None:
+    class Failing(IStrategy):
+        @property
+        def custom_exit(self) -> None:
+            raise RuntimeError("on purpose")
+
+    class Guard(IStrategy):
+        pass
+
+    class Both(Guard, Failing):
+        pass
+
+    Both.__abstractmethods__ = frozenset()
+    both = object.__new__(Both)
+    assert internals.has_own(both, Guard, "custom_exit")
+    assert not internals.has_own(both, Guard, "custom_roi")
